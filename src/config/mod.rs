@@ -1,0 +1,152 @@
+//! The configuration: plain data that is valid because it exists.
+//!
+//! Reads no file and no environment variable: the text is handed in, the answer is a [`Config`] or the line, the key
+//! and the problem. Helper and daemon read the same text.
+
+mod origin;
+mod pattern;
+mod raw;
+mod value;
+
+use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::oci::Registry;
+
+pub use origin::{Origins, settings};
+pub use pattern::{HostPattern, PortPattern};
+
+/// Everything that can be configured. `Config::default()` is what runs without a file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the daemon listens. Loopback, unless `access` says who else may come.
+    pub listen: SocketAddr,
+    /// The registry of names that carry none.
+    pub default_registry: Option<Registry>,
+    /// How long running transfers may go on after the first request to stop.
+    pub grace: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is kept on disk, and how long tags are believed.
+    pub cache: Cache,
+    /// Which other machines may come.
+    pub access: Access,
+    /// How upstreams are reached.
+    pub upstream: Upstream,
+    /// What is special about single registries; the first that matches counts.
+    pub registries: Vec<RegistryRule>,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// The cache folder; without one, the user's cache folder is used.
+    pub dir: Option<PathBuf>,
+    /// How many bytes may be kept; without one, the smaller of 50 GB and a fifth of the free disk.
+    pub size: Option<NonZeroU64>,
+    /// How long a tag's digest is believed without asking upstream. Zero asks each time.
+    pub revalidate: Duration,
+    /// How long upstream may take to say what a cached tag points to, before the cached answer is served as stale.
+    pub stale_after: Duration,
+}
+
+/// `[access]`
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Networks whose machines may use the daemon. Loopback always may.
+    pub networks: Vec<IpNet>,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Certificates (PEM) trusted besides the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long an upstream may send nothing, before its headers and within its body.
+    pub idle_timeout: Duration,
+    /// Where `host:port` really is, for PrivateLink names and tests. TLS still checks the name.
+    pub connect_to: Vec<(PortPattern, String)>,
+}
+
+/// `[[registry]]`: what is special about the registries a pattern matches.
+#[derive(Clone, Debug)]
+pub struct RegistryRule {
+    /// Which registries.
+    pub pattern: HostPattern,
+    /// Where the registry really is: `http://` or `https://`, host and port.
+    pub endpoint: Option<Endpoint>,
+    /// Who logs in.
+    pub username: Option<String>,
+    /// The file whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// The host whose token service is given the password, when it is not the registry's own.
+    pub token_host: Option<String>,
+}
+
+/// Where a registry is, and whether it speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whether connections are encrypted.
+    pub tls: bool,
+    /// `host[:port]`
+    pub authority: Registry,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why a text is not a configuration. Lines and columns count from one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Where, when the problem has one place.
+    pub line: Option<usize>,
+    /// Which key, with its table, such as `cache.size`.
+    pub key: Option<String>,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+impl std::error::Error for Invalid {}
+
+impl std::fmt::Display for Invalid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::parse("").expect("an empty configuration is valid: a test reads it")
+    }
+}
+
+impl Config {
+    /// Reads a configuration from TOML.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        raw::parse(text)
+    }
+
+    /// The first rule that matches `registry`.
+    #[must_use]
+    pub fn rule(&self, registry: &Registry) -> Option<&RegistryRule> {
+        self.registries.iter().find(|rule| rule.pattern.matches(registry.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The TOML as it is written, and the checks between it and a [`Config`].
+//!
+//! `impl Default` of the raw tables is the one list of defaults, each with its reason.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
+
+use super::{
+    Access, Cache, Config, Endpoint, HostPattern, Invalid, LogFormat, PortPattern, RegistryRule, Upstream, origin,
+    value::{self, Size, Time},
+};
+use crate::oci::Registry;
+
+/// Docker's users know `localhost:5000` taken by every other registry; 5577 is free in the IANA list.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5577);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    listen: Option<Spanned<Text<SocketAddr>>>,
+    default_registry: Option<Text<Registry>>,
+    grace: Time,
+    log_format: RawLogFormat,
+    cache: RawCache,
+    access: RawAccess,
+    upstream: RawUpstream,
+    registry: Vec<RawRegistry>,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            default_registry: None,
+            // a large layer on a slow line gets a chance, a service manager's 90 s are not used up
+            grace: Time(Duration::from_secs(30)),
+            log_format: RawLogFormat::Text,
+            cache: RawCache::default(),
+            access: RawAccess::default(),
+            upstream: RawUpstream::default(),
+            registry: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawLogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawCache {
+    dir: Option<PathBuf>,
+    size: Option<Size>,
+    revalidate: Time,
+    stale_after: Time,
+}
+
+impl Default for RawCache {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            size: None,
+            // a pull after a push sees the push; one small request a pull is the price
+            revalidate: Time(Duration::ZERO),
+            // long enough for a slow answer, short enough that nobody thinks the pull hangs
+            stale_after: Time(Duration::from_secs(2)),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAccess {
+    networks: Vec<Text<IpNet>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawUpstream {
+    ca_file: Option<PathBuf>,
+    connect_timeout: Time,
+    idle_timeout: Time,
+    connect_to: BTreeMap<String, Text<Registry>>,
+}
+
+impl Default for RawUpstream {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            // three SYNs are sent in this time
+            connect_timeout: Time(Duration::from_secs(10)),
+            // shorter than the minute after which clients give up on a silent proxy
+            idle_timeout: Time(Duration::from_secs(30)),
+            connect_to: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRegistry {
+    r#match: Text<HostPattern>,
+    endpoint: Option<Text<Endpoint>>,
+    username: Option<String>,
+    password_file: Option<Spanned<PathBuf>>,
+    token_host: Option<Text<Registry>>,
+}
+
+/// A string that is read by the `FromStr` of its type, so that the error has the string's place.
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = value::text(deserializer, "a text")?;
+        let explain = |error: T::Err| de::Error::custom(explain::<T>(&text, &error.to_string()));
+        text.parse().map(Self).map_err(explain)
+    }
+}
+
+/// Words for the types of the standard library and of ipnet, whose errors do not name the text.
+fn explain<T>(text: &str, error: &str) -> String {
+    let kind = std::any::type_name::<T>();
+    if kind == std::any::type_name::<SocketAddr>() {
+        return format!("{text:?} is not an address and port; write for example \"127.0.0.1:5577\"");
+    }
+    if kind == std::any::type_name::<IpNet>() {
+        return format!("{text:?} is not a network; write for example \"10.0.0.0/8\" or \"192.0.2.7/32\"");
+    }
+    error.to_owned()
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem =
+            || format!("{text:?} is not an endpoint; write \"https://host[:port]\" or \"http://host[:port]\"");
+        let (tls, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err(problem()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest).parse().map_err(|_| problem())?;
+        Ok(Self { tls, authority })
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Config, Invalid> {
+    let raw: Raw = toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| span.start);
+        origin::invalid(text, at, error.message())
+    })?;
+    check(raw).map_err(|(at, problem)| origin::invalid(text, Some(at), &problem))
+}
+
+fn check(raw: Raw) -> Result<Config, (usize, String)> {
+    let networks: Vec<IpNet> = raw.access.networks.into_iter().map(|text| text.0).collect();
+    if let Some(listen) = &raw.listen {
+        let address = listen.get_ref().0;
+        if !address.ip().is_loopback() && networks.is_empty() {
+            return Err((
+                listen.span().start,
+                format!(
+                    "{address} is reachable from other machines, which would then pull with this machine's rights; \
+                     list those that may in [access] as networks = [\"10.0.0.0/8\"], or listen on 127.0.0.1"
+                ),
+            ));
+        }
+    }
+    let connect_to = raw.upstream.connect_to.into_iter();
+    let connect_to = connect_to.map(|(pattern, target)| {
+        let pattern: PortPattern = pattern.parse().map_err(|problem| (0, format!("upstream.connect_to: {problem}")))?;
+        Ok((pattern, target.0.to_string()))
+    });
+    Ok(Config {
+        listen: raw.listen.map_or(DEFAULT_LISTEN, |listen| listen.into_inner().0),
+        default_registry: raw.default_registry.map(|text| text.0),
+        grace: raw.grace.0,
+        log_format: match raw.log_format {
+            RawLogFormat::Text => LogFormat::Text,
+            RawLogFormat::Json => LogFormat::Json,
+        },
+        cache: Cache {
+            dir: raw.cache.dir,
+            size: raw.cache.size.map(|size| size.0),
+            revalidate: raw.cache.revalidate.0,
+            stale_after: raw.cache.stale_after.0,
+        },
+        access: Access { networks },
+        upstream: Upstream {
+            ca_file: raw.upstream.ca_file,
+            connect_timeout: raw.upstream.connect_timeout.0,
+            idle_timeout: raw.upstream.idle_timeout.0,
+            connect_to: connect_to.collect::<Result<_, _>>()?,
+        },
+        registries: raw.registry.into_iter().map(rule).collect::<Result<_, _>>()?,
+    })
+}
+
+fn rule(raw: RawRegistry) -> Result<RegistryRule, (usize, String)> {
+    if let (Some(file), None) = (&raw.password_file, &raw.username) {
+        return Err((
+            file.span().start,
+            "there is a password without a user; add username = \"…\" to the table".into(),
+        ));
+    }
+    Ok(RegistryRule {
+        pattern: raw.r#match.0,
+        endpoint: raw.endpoint.map(|text| text.0),
+        username: raw.username,
+        password_file: raw.password_file.map(Spanned::into_inner),
+        token_host: raw.token_host.map(|text| text.0.host().to_owned()),
+    })
+}

@@ -1,0 +1,81 @@
+//! What a configuration text may say, and how mistakes are named.
+
+use super::*;
+
+#[track_caller]
+fn rejected(text: &str, line: usize, key: &str, words: &str) {
+    let error = Config::parse(text).expect_err(text);
+    assert_eq!((error.line, error.key.as_deref()), (Some(line), Some(key)), "{error}");
+    assert!(error.problem.contains(words), "{error}");
+}
+
+#[test]
+fn nothing_is_required() {
+    let config = Config::parse("").unwrap();
+    assert_eq!(config.listen, "127.0.0.1:5577".parse().unwrap());
+    assert_eq!(config.cache.revalidate, Duration::ZERO);
+    assert!(config.cache.size.is_none() && config.registries.is_empty());
+}
+
+#[test]
+fn mistakes_are_named_with_their_line_and_key() {
+    rejected("listen = \"127.0.0.1:1\"\n\n[cache]\nsiez = \"1GB\"\n", 4, "cache.siez", "unknown field `siez`");
+    rejected("[cache]\nsize = \"50 gigs\"", 2, "cache.size", "\"50GB\"");
+    rejected("[cache]\nsize = 50", 2, "cache.size", "\"50GB\"");
+    rejected("[cache]\nsize = \"0GB\"", 2, "cache.size", "above zero");
+    rejected("[cache]\nrevalidate = \"6 apples\"", 2, "cache.revalidate", "\"6h\"");
+    rejected("grace = \"-6s\"", 1, "grace", "\"6h\"");
+    rejected("listen = \"5577\"", 1, "listen", "\"127.0.0.1:5577\"");
+    rejected("[[registry]]\nmatch = \"**.example\"", 2, "registry.match", "host pattern");
+    rejected("[[registry]]\nmatch = \"a.b\"\nendpoint = \"ftp://x\"", 3, "registry.endpoint", "https://host");
+    rejected("[[registry]]\nmatch = \"a.b\"\npassword_file = \"/p\"", 3, "registry.password_file", "username");
+    rejected("[access]\nnetworks = [\"10.0.0.0/99\"]", 2, "access.networks", "\"10.0.0.0/8\"");
+    rejected("log_format = \"xml\"", 1, "log_format", "`text`");
+    rejected("default_registry = \"https://a.b\"", 1, "default_registry", "host[:port]");
+}
+
+#[test]
+fn an_address_others_reach_needs_access_rules() {
+    rejected("\nlisten = \"0.0.0.0:5577\"", 2, "listen", "reachable from other machines");
+    rejected("listen = \"[::]:5577\"", 1, "listen", "[access]");
+    let text = "listen = \"0.0.0.0:5577\"\n[access]\nnetworks = [\"10.0.0.0/8\"]";
+    assert_eq!(Config::parse(text).unwrap().access.networks.len(), 1);
+    assert!(Config::parse("listen = \"127.9.9.9:5577\"").is_ok());
+    assert!(Config::parse("listen = \"[::1]:5577\"").is_ok());
+}
+
+#[test]
+fn text_that_is_not_toml_says_where() {
+    let error = Config::parse("listen = \"127.0.0.1:1\"\ngrace = ").unwrap_err();
+    assert_eq!(error.line, Some(2));
+}
+
+#[test]
+fn every_setting_is_shown_with_its_line() {
+    let text = "grace = \"90s\"\n[cache]\nsize = \"50GB\"\n[[registry]]\nmatch = \"a.b\"\nendpoint = \"http://127.0.0.1:5000\"\n\
+                [upstream.connect_to]\n\"*.a.b:443\" = \"127.0.0.1:1\"";
+    let config = Config::parse(text).unwrap();
+    let origins = Origins::of(text);
+    let shown: Vec<_> = settings(&config)
+        .into_iter()
+        .filter_map(|(key, value)| Some((origins.line(&key)?, key, value?)))
+        .map(|(line, key, value)| format!("{line} {key} = {value}"))
+        .collect();
+    let want = [
+        "1 grace = \"1m 30s\"",
+        "3 cache.size = \"50GB\"",
+        "8 upstream.connect_to.*.a.b:443 = \"127.0.0.1:1\"",
+        "5 registry[0].match = \"a.b\"",
+        "6 registry[0].endpoint = \"http://127.0.0.1:5000\"",
+    ];
+    assert_eq!(shown, want);
+}
+
+#[test]
+fn the_first_rule_that_matches_counts() {
+    let text = "[[registry]]\nmatch = \"*.b\"\nusername = \"one\"\n[[registry]]\nmatch = \"a.b\"\nusername = \"two\"";
+    let config = Config::parse(text).unwrap();
+    let rule = config.rule(&"a.b".parse().unwrap()).unwrap();
+    assert_eq!(rule.username.as_deref(), Some("one"));
+    assert!(config.rule(&"a.c".parse().unwrap()).is_none());
+}
