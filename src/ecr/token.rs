@@ -1,0 +1,65 @@
+//! [`AuthorizationToken`]: what `GetAuthorizationToken` hands out.
+//!
+//! It does not know for whom it was minted, and reads no clock: the time is an argument.
+
+use std::time::{Duration, SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::secret::Secret;
+
+/// A token is not handed out in its last minute: it must outlive the request it is for.
+const LAST_MINUTE: Duration = Duration::from_mins(1);
+
+/// A token, good for every registry of its scope until it expires (12 hours after minting).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationToken {
+    /// The token as it came: base64 of `AWS:<password>`, usable as it is behind `Authorization: Basic`.
+    pub basic: Secret,
+    /// When ECR stops taking it.
+    pub expires_at: SystemTime,
+}
+
+impl AuthorizationToken {
+    /// Whether the token may be handed out at `now`.
+    #[must_use]
+    pub fn is_usable(&self, now: SystemTime) -> bool {
+        now + LAST_MINUTE < self.expires_at
+    }
+
+    /// User and password inside the token; `None` when it is not base64 of `user:password`.
+    #[must_use]
+    pub fn user_and_password(&self) -> Option<(String, Secret)> {
+        let bytes = STANDARD.decode(self.basic.expose()).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        let (user, password) = text.split_once(':')?;
+        Some((user.to_owned(), Secret::new(password.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str, expires_at: SystemTime) -> AuthorizationToken {
+        AuthorizationToken { basic: Secret::new(STANDARD.encode(text)), expires_at }
+    }
+
+    #[test]
+    fn a_token_is_not_handed_out_in_its_last_minute() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        assert!(token("a:b", now + Duration::from_secs(61)).is_usable(now));
+        assert!(!token("a:b", now + Duration::from_mins(1)).is_usable(now));
+        assert!(!token("a:b", now - Duration::from_mins(1)).is_usable(now));
+    }
+
+    #[test]
+    fn the_password_may_contain_colons_and_garbage_is_no_token() {
+        let now = SystemTime::UNIX_EPOCH;
+        let (user, password) = token("AWS:a:b", now).user_and_password().unwrap();
+        assert_eq!((user.as_str(), password.expose()), ("AWS", "a:b"));
+        assert!(token("no colon", now).user_and_password().is_none());
+        let garbage = AuthorizationToken { basic: Secret::new("*".into()), expires_at: now };
+        assert!(garbage.user_and_password().is_none());
+    }
+}

@@ -1,0 +1,89 @@
+//! What the process is given from outside: the configuration file and the folders.
+//!
+//! Reads; never writes, never creates. The rules of what a configuration means are in `config`.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::config::{self, Config};
+
+const VARIABLE: &str = "LONGSHORE_CONFIG";
+const SYSTEM_FILE: &str = "/etc/longshore/config.toml";
+const SYSTEM_CACHE: &str = "/var/cache/longshore";
+
+/// A configuration and where it came from.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file it was read from; `None` when none exists and the defaults are in force.
+    pub file: Option<PathBuf>,
+    /// The text of the file.
+    pub text: String,
+}
+
+/// Why the configuration could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is there and cannot be read, or is named by the variable and is not there.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something that is not a configuration.
+    #[error("{}: {source}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it, and what to write instead.
+        source: config::Invalid,
+    },
+}
+
+/// Loads the first configuration of: `$LONGSHORE_CONFIG`, the user's, the system's, the defaults.
+pub fn load() -> Result<Loaded, Error> {
+    if let Some(path) = env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        return read(&path).and_then(|text| parse(path, text));
+    }
+    let user = dirs::config_dir().map(|dir| dir.join("longshore/config.toml"));
+    for path in user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]) {
+        match read(&path) {
+            Ok(text) => return parse(path, text),
+            Err(Error::Unreadable { source, .. }) if is_absent(&source) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Loaded::default())
+}
+
+/// The cache folder: the configured one, the one systemd made for the unit, the user's, the system's.
+#[must_use]
+pub fn cache_dir(config: &Config) -> PathBuf {
+    let from_unit = || env::var_os("CACHE_DIRECTORY").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let of_user = || dirs::cache_dir().map(|dir| dir.join("longshore"));
+    let configured = config.cache.dir.clone();
+    configured.or_else(from_unit).or_else(of_user).unwrap_or_else(|| PathBuf::from(SYSTEM_CACHE))
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+}
+
+fn parse(path: PathBuf, text: String) -> Result<Loaded, Error> {
+    match Config::parse(&text) {
+        Ok(config) => Ok(Loaded { config, file: Some(path), text }),
+        Err(source) => Err(Error::Invalid { path, source }),
+    }
+}
+
+/// A file below a folder that is not ours to enter counts as absent: the user's home may be closed to a service.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied)
+}
