@@ -1,4 +1,5 @@
 #![doc = "map to be written"]
+pub mod cache;
 pub mod config;
 pub mod credentials;
 pub mod ecr;
@@ -8,3 +9,4 @@ pub mod helper;
 pub mod oci;
 pub mod secret;
 pub mod store;
+pub mod upstream;

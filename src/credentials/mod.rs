@@ -68,6 +68,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this says that something is out of order, rather than that the identity lacks a right.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        let Self::Mint { source, .. } = self else { return false };
+        matches!(source.kind, MintErrorKind::Unreachable | MintErrorKind::Throttled)
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn remedy(&self) -> &str {

@@ -1,0 +1,182 @@
+//! [`Fill`]: one download of a blob, and any number of readers at any offset.
+//!
+//! A fill is a set of extents over a staging file. Its readers wait for bytes, never for the writer: how fast one reads
+//! slows neither the download nor the others. The last bytes are held back until the digest agreed, so no reader
+//! receives a whole wrong blob.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use super::{Error, blocking, extents::Extents};
+use crate::oci::Repository;
+
+/// What a reader gets at once: the knee of the curve of CPU time per byte.
+const CHUNK: u64 = 256 * 1024;
+/// What is held back until the digest agreed.
+const HOLD_BACK: u64 = 64 * 1024;
+
+/// One download of a blob.
+#[derive(Debug)]
+pub(super) struct Fill {
+    /// The repository it is fetched from.
+    pub(super) repository: Repository,
+    /// The staging file, before the first extent is published.
+    file: OnceLock<Arc<File>>,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far a download is.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    extents: Extents,
+    /// The size, as soon as upstream told it, or at the end.
+    size: Option<u64>,
+    /// Whether `size` is final: told by upstream, or known never to be told before the end.
+    is_sized: bool,
+    /// Bytes that came from upstream, those that came twice included.
+    fetched: u64,
+    outcome: Option<Result<(), Error>>,
+}
+
+impl Progress {
+    /// Where the bytes end that a reader at `at` may have now.
+    fn readable_from(&self, at: u64) -> u64 {
+        let end = self.extents.end_from(at);
+        if matches!(self.outcome, Some(Ok(()))) {
+            return end;
+        }
+        let released = self.size.unwrap_or(end).saturating_sub(HOLD_BACK);
+        end.min(released).max(at)
+    }
+}
+
+impl Fill {
+    pub(super) fn new(repository: Repository) -> Self {
+        Self { repository, file: OnceLock::new(), progress: watch::Sender::new(Progress::default()) }
+    }
+
+    /// Whether it can still be joined.
+    pub(super) fn is_running(&self) -> bool {
+        self.progress.borrow().outcome.is_none()
+    }
+
+    /// Where the bytes are found once extents are published.
+    pub(super) fn publish_file(&self, file: Arc<File>) {
+        // one download writes one file: a second call brings the same
+        let _ = self.file.set(file);
+    }
+
+    /// Upstream's answer has begun; `None` is an answer without a size.
+    pub(super) fn publish_size(&self, size: Option<u64>) {
+        self.progress.send_modify(|progress| {
+            progress.size = progress.size.or(size);
+            progress.is_sized = true;
+        });
+    }
+
+    /// The bytes from `start` to `end` can be read.
+    pub(super) fn publish(&self, start: u64, end: u64) {
+        self.progress.send_modify(|progress| progress.extents.insert(start..end));
+    }
+
+    /// So many bytes came from upstream.
+    pub(super) fn count(&self, bytes: u64) {
+        self.progress.send_if_modified(|progress| {
+            progress.fetched += bytes;
+            false
+        });
+    }
+
+    /// It is over: the bytes are verified, or will never be.
+    pub(super) fn finish(&self, outcome: Result<(), Error>) {
+        self.progress.send_modify(|progress| {
+            if progress.outcome.is_none() {
+                progress.size = progress.size.or_else(|| Some(progress.extents.end_from(0)));
+                progress.outcome = Some(outcome);
+            }
+        });
+    }
+
+    /// The size of the blob when upstream tells it, or why there is no blob.
+    pub(super) async fn size(&self) -> Result<Option<u64>, Error> {
+        let mut progress = self.progress.subscribe();
+        let progress = progress.wait_for(|progress| progress.is_sized || progress.outcome.is_some()).await;
+        let progress = progress.map_err(|_| Error::GivenUp)?;
+        match &progress.outcome {
+            Some(Err(error)) => Err(error.clone()),
+            _ => Ok(progress.size),
+        }
+    }
+}
+
+/// Reads a blob while it is fetched. Dropping it ends nothing.
+#[derive(Debug)]
+pub struct FillReader {
+    fill: Arc<Fill>,
+    progress: watch::Receiver<Progress>,
+    at: u64,
+    end: u64,
+    started: bool,
+}
+
+impl FillReader {
+    pub(super) fn new(fill: Arc<Fill>, started: bool) -> Self {
+        let progress = fill.progress.subscribe();
+        Self { fill, progress, at: 0, end: u64::MAX, started }
+    }
+
+    /// Reads from `start` to `end` only.
+    pub fn narrow(&mut self, start: u64, end: u64) {
+        self.at = start;
+        self.end = end;
+    }
+
+    /// The bytes that came from upstream so far for the request of this reader: none if another one started it.
+    #[must_use]
+    pub fn upstream_bytes(&self) -> u64 {
+        if self.started { self.progress.borrow().fetched } else { 0 }
+    }
+
+    /// The next bytes, as soon as they are there; `None` at the end of a blob whose digest agreed.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        if self.at >= self.end {
+            return None;
+        }
+        let at = self.at;
+        let progress = self.progress.wait_for(|progress| progress.readable_from(at) > at || progress.outcome.is_some());
+        let (readable, outcome) = match progress.await {
+            Ok(progress) => (progress.readable_from(at), progress.outcome.clone()),
+            Err(_) => (at, Some(Err(Error::GivenUp))),
+        };
+        let to = readable.min(self.end).min(at + CHUNK);
+        if to > at {
+            self.at = to;
+            return Some(self.read(at, to).await);
+        }
+        match outcome {
+            Some(Err(error)) => Some(Err(error)),
+            _ => None,
+        }
+    }
+
+    async fn read(&self, at: u64, to: u64) -> Result<Bytes, Error> {
+        let file = Arc::clone(self.fill.file.get().expect("the file is published before the first extent"));
+        read_at(file, at, to).await
+    }
+}
+
+/// Reads the bytes from `at` to `to` of `file`, which must be there.
+pub(super) async fn read_at(file: Arc<File>, at: u64, to: u64) -> Result<Bytes, Error> {
+    let read = blocking(move || {
+        let mut bytes = BytesMut::zeroed(usize::try_from(to - at).map_err(std::io::Error::other)?);
+        file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes.freeze())
+    });
+    read.await.map_err(Error::store)
+}

@@ -1,0 +1,207 @@
+//! How each registry wants to be asked, learned from its challenges, and the Bearer tokens it gave.
+//!
+//! A password goes to the registry's own host, or to the token host the configuration names; to no other.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    StatusCode, Uri,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use serde::Deserialize;
+use url::Url;
+
+use super::{Error, LONGEST_ERROR, Upstream, bare_request, challenge::Challenge};
+use crate::{
+    credentials::Credential,
+    ecr::EcrRegistry,
+    oci::{Registry, Repository, UpstreamError},
+    secret::Secret,
+};
+
+/// How long a token lives whose service does not say: the distribution token specification's default.
+const DEFAULT_LIFE: Duration = Duration::from_mins(1);
+/// A token is renewed this long before its end, so that it outlives the request it is for.
+const MARGIN: Duration = Duration::from_secs(10);
+/// Stands for the repository's name in a remembered scope.
+const NAME: &str = "{name}";
+/// A client can make up any number of repository names; so many tokens are worth keeping.
+const MOST_TOKENS: usize = 4096;
+
+/// What goes into the `Authorization` header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Authorization {
+    None,
+    Basic(Secret),
+    Bearer(Secret),
+}
+
+impl Authorization {
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        let text = match self {
+            Self::None => return None,
+            Self::Basic(secret) => format!("Basic {}", secret.expose()),
+            Self::Bearer(secret) => format!("Bearer {}", secret.expose()),
+        };
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// What was learned; everything in it can be learned again.
+#[derive(Debug, Default)]
+pub(super) struct Authorizations {
+    challenges: Mutex<HashMap<Registry, Challenge>>,
+    tokens: Mutex<HashMap<Challenge, BearerToken>>,
+}
+
+#[derive(Clone, Debug)]
+struct BearerToken {
+    secret: Secret,
+    good_until: Instant,
+}
+
+impl Authorizations {
+    pub(super) fn forget(&self, authorization: &Authorization) {
+        if let Authorization::Bearer(refused) = authorization {
+            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            tokens.retain(|_, token| token.secret != *refused);
+        }
+    }
+
+    fn token(&self, challenge: &Challenge) -> Option<Secret> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(challenge).filter(|token| Instant::now() < token.good_until).map(|token| token.secret.clone())
+    }
+
+    fn keep(&self, challenge: Challenge, token: BearerToken) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= MOST_TOKENS {
+            tokens.clear();
+        }
+        tokens.insert(challenge, token);
+    }
+}
+
+impl Upstream {
+    /// Remembers how a registry wants to be asked; whether that was news.
+    pub(super) fn learn(&self, repository: &Repository, mut challenge: Challenge) -> bool {
+        if let Challenge::Bearer { scope: Some(scope), .. } = &mut challenge {
+            *scope = scope.replace(&format!("repository:{}:", repository.name), &format!("repository:{NAME}:"));
+        }
+        let mut challenges = self.authorizations.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        challenges.insert(repository.registry.clone(), challenge.clone()).as_ref() != Some(&challenge)
+    }
+
+    /// What to send without being asked: private ECR is known to want Basic, others told us at the first refusal.
+    pub(super) async fn known_authorization(
+        &self,
+        repository: &Repository,
+        credential: &Credential,
+    ) -> Result<Authorization, Error> {
+        let registry = &repository.registry;
+        let known = {
+            let challenges = self.authorizations.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+            challenges.get(registry).cloned()
+        };
+        let is_private_ecr = EcrRegistry::parse(registry.host()).is_some_and(|ecr| !ecr.scope.public);
+        match (known, credential) {
+            (None, Credential::Basic(secret)) if is_private_ecr => Ok(Authorization::Basic(secret.clone())),
+            (Some(Challenge::Basic), Credential::Basic(secret)) => Ok(Authorization::Basic(secret.clone())),
+            (Some(Challenge::Bearer { realm, service, scope }), credential) => {
+                let scope = scope.map(|scope| scope.replace(NAME, repository.name.as_str()));
+                self.bearer(registry, Challenge::Bearer { realm, service, scope }, credential).await
+            }
+            _ => Ok(Authorization::None),
+        }
+    }
+
+    async fn bearer(
+        &self,
+        registry: &Registry,
+        challenge: Challenge,
+        credential: &Credential,
+    ) -> Result<Authorization, Error> {
+        if let Some(secret) = self.authorizations.token(&challenge) {
+            return Ok(Authorization::Bearer(secret));
+        }
+        let token = match self.fetch_token(registry, &challenge, credential).await {
+            // the password itself may be over: one more try with another, if there is another
+            Err(Error::Refused(refusal)) => {
+                let renewed = self.credentials.renew(registry, credential).await.map_err(Error::Credentials)?;
+                if renewed == *credential {
+                    return Err(Error::Refused(refusal));
+                }
+                self.fetch_token(registry, &challenge, &renewed).await?
+            }
+            fetched => fetched?,
+        };
+        let secret = token.secret.clone();
+        self.authorizations.keep(challenge, token);
+        Ok(Authorization::Bearer(secret))
+    }
+
+    async fn fetch_token(
+        &self,
+        registry: &Registry,
+        challenge: &Challenge,
+        credential: &Credential,
+    ) -> Result<BearerToken, Error> {
+        let (uri, own_host) = self.token_uri(registry, challenge)?;
+        let mut request = bare_request(&uri).map_err(|source| Error::protocol(registry, source))?;
+        if let (Credential::Basic(secret), true) = (credential, own_host) {
+            let value = Authorization::Basic(secret.clone()).header();
+            request.headers_mut().extend(value.map(|value| (AUTHORIZATION, value)));
+        }
+        let response = self.send(request, registry).await?;
+        let status = response.status();
+        let body = self.timed(Limited::new(response.into_body(), LONGEST_ERROR).collect()).await;
+        let body = body.ok_or_else(|| Error::silent(registry, uri.to_string(), self.idle_timeout()))?;
+        let body = body.map_err(|source| Error::Protocol { registry: registry.clone(), source })?.to_bytes();
+        if status != StatusCode::OK {
+            let said = UpstreamError::parse(&body);
+            return Err(Error::Refused(super::Refusal { registry: registry.clone(), status, said, retry_after: None }));
+        }
+        token(&body).ok_or_else(|| Error::protocol(registry, format!("the token service {uri} sent no token")))
+    }
+
+    /// Where the token is fetched, and whether the password may go there.
+    fn token_uri(&self, registry: &Registry, challenge: &Challenge) -> Result<(Uri, bool), Error> {
+        let Challenge::Bearer { realm, service, scope } = challenge else {
+            return Err(Error::protocol(registry, "a token was asked for without a Bearer challenge"));
+        };
+        let bad = || Error::protocol(registry, format!("the realm {realm:?} of its challenge is not an https URL"));
+        let mut url = Url::parse(realm).map_err(|_| bad())?;
+        if url.scheme() != "https" && !(url.scheme() == "http" && self.is_plain(registry)) {
+            return Err(bad());
+        }
+        let asked = Url::parse(&self.uri(registry, "/")).map_err(|_| bad())?;
+        let configured = self.config.rule(registry).and_then(|rule| rule.token_host.as_deref());
+        let own_host = url.host_str() == asked.host_str() || (configured.is_some() && url.host_str() == configured);
+        {
+            let mut query = url.query_pairs_mut();
+            query.extend_pairs(service.iter().map(|service| ("service", service)));
+            query.extend_pairs(scope.iter().flat_map(|scope| scope.split(' ')).map(|scope| ("scope", scope)));
+        }
+        url.as_str().parse().map(|uri| (uri, own_host)).map_err(|_| bad())
+    }
+}
+
+fn token(body: &[u8]) -> Option<BearerToken> {
+    #[derive(Deserialize)]
+    struct Answer {
+        token: Option<String>,
+        access_token: Option<String>,
+        expires_in: Option<u64>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let secret = Secret::new(answer.token.or(answer.access_token).filter(|token| !token.is_empty())?);
+    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
+    Some(BearerToken { secret, good_until: Instant::now() + life.saturating_sub(MARGIN) })
+}

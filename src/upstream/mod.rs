@@ -1,0 +1,191 @@
+//! [`Upstream`]: the one pooled HTTP client, towards registries and the blob hosts they redirect to.
+//!
+//! Adds what a registry wants to see (credentials, the true client's name) and nothing else of the client's request;
+//! a redirect target sees neither credentials nor cookies nor referrers. Caches no content.
+
+mod authorize;
+mod blob;
+mod challenge;
+mod dial;
+mod error;
+mod manifest;
+mod tls;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode, Uri,
+    body::Incoming,
+    header::{ACCEPT, HeaderValue, RANGE, USER_AGENT},
+};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+
+use crate::{
+    config::{self, Config},
+    credentials::{Credential, Credentials},
+    oci::{Registry, Repository, UpstreamError},
+};
+use authorize::{Authorization, Authorizations};
+use dial::Dialer;
+
+pub use blob::BlobBody;
+pub use error::{Error, Refusal};
+pub use manifest::Head;
+pub use tls::Error as TlsError;
+
+/// What this program calls itself.
+const AGENT: &str = concat!("longshore/", env!("CARGO_PKG_VERSION"));
+/// The most that is read of an error body: ECR's are below a kilobyte.
+const LONGEST_ERROR: usize = 64 * 1024;
+
+/// The registries this machine pulls from.
+#[derive(Debug)]
+pub struct Upstream {
+    client: Client<HttpsConnector<Dialer>, Empty<Bytes>>,
+    config: Arc<Config>,
+    credentials: Arc<Credentials>,
+    authorizations: Authorizations,
+}
+
+/// One question to a registry, before credentials.
+#[derive(Clone, Debug)]
+struct Question<'a> {
+    method: Method,
+    repository: &'a Repository,
+    /// behind the repository's name: `manifests/v1`
+    path: String,
+    accept: Option<&'a str>,
+    /// the first byte wanted, when it is not the first there is
+    from: u64,
+    /// who asks, for the registry's own log
+    client: &'a str,
+}
+
+impl Upstream {
+    /// A client by the rules of `config`. Reads the machine's certificates; connects to nothing.
+    pub fn new(config: Arc<Config>, credentials: Arc<Credentials>) -> Result<Self, TlsError> {
+        let tls = tls::client_config(&config.upstream)?;
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Dialer::new(&config.upstream));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let authorizations = Authorizations::default();
+        Ok(Self { client, config, credentials, authorizations })
+    }
+
+    /// Asks with the credentials there are; renews them once if the registry says that they are over.
+    async fn ask(&self, question: &Question<'_>) -> Result<Response<Incoming>, Error> {
+        let repository = question.repository;
+        let mut credential = self.credentials.get(&repository.registry).await.map_err(Error::Credentials)?;
+        let mut authorization = self.known_authorization(repository, &credential).await?;
+        let (mut learned, mut renewed) = (false, false);
+        loop {
+            let response = self.send(self.request(question, &authorization)?, &repository.registry).await?;
+            let challenge = match response.status() {
+                StatusCode::UNAUTHORIZED => challenge::parse(response.headers()),
+                StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => None,
+                _ => return Ok(response),
+            };
+            let refusal = self.refusal(repository, response).await;
+            if !learned && challenge.is_some_and(|challenge| self.learn(repository, challenge)) {
+                learned = true;
+            } else if !renewed && (refusal.status == StatusCode::UNAUTHORIZED || refusal.said.is_about_the_token()) {
+                renewed = true;
+                if !self.renew(&repository.registry, &mut credential, &authorization).await? {
+                    return Err(Error::Refused(refusal));
+                }
+            } else {
+                return Err(Error::Refused(refusal));
+            }
+            authorization = self.known_authorization(repository, &credential).await?;
+        }
+    }
+
+    /// Gets something better than the `authorization` that was refused; whether there was anything.
+    async fn renew(
+        &self,
+        registry: &Registry,
+        credential: &mut Credential,
+        authorization: &Authorization,
+    ) -> Result<bool, Error> {
+        if matches!(authorization, Authorization::Bearer(_)) {
+            self.authorizations.forget(authorization);
+            return Ok(true);
+        }
+        let renewed = self.credentials.renew(registry, credential).await.map_err(Error::Credentials)?;
+        let is_better = renewed != *credential;
+        *credential = renewed;
+        Ok(is_better)
+    }
+
+    async fn refusal(&self, repository: &Repository, response: Response<Incoming>) -> Refusal {
+        let status = response.status();
+        let retry_after = response.headers().get(hyper::header::RETRY_AFTER).cloned();
+        let body = self.timed(Limited::new(response.into_body(), LONGEST_ERROR).collect()).await;
+        let body = body.and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let said = UpstreamError::parse(&body);
+        Refusal { registry: repository.registry.clone(), status, said, retry_after }
+    }
+
+    fn request(&self, question: &Question<'_>, authorization: &Authorization) -> Result<Request<Empty<Bytes>>, Error> {
+        let Question { method, repository, path, accept, from, client } = question;
+        let uri = self.uri(&repository.registry, &format!("/v2/{}/{path}", repository.name));
+        let agent: String = client.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(300).collect();
+        let mut request =
+            Request::builder().method(method).uri(uri).header(USER_AGENT, format!("{AGENT} upstream-client({agent})"));
+        if let Some(accept) = accept {
+            request = request.header(ACCEPT, *accept);
+        }
+        if *from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        if let Some(value) = authorization.header() {
+            request = request.header(hyper::header::AUTHORIZATION, value);
+        }
+        request.body(Empty::new()).map_err(|source| Error::protocol(&repository.registry, source))
+    }
+
+    /// Where a registry really is.
+    fn uri(&self, registry: &Registry, path: &str) -> String {
+        match self.config.rule(registry).and_then(|rule| rule.endpoint.as_ref()) {
+            Some(config::Endpoint { tls: false, authority }) => format!("http://{authority}{path}"),
+            Some(config::Endpoint { tls: true, authority }) => format!("https://{authority}{path}"),
+            None => format!("https://{registry}{path}"),
+        }
+    }
+
+    /// Whether talk with a registry is in the clear, as its configuration says.
+    fn is_plain(&self, registry: &Registry) -> bool {
+        let rule = self.config.rule(registry);
+        rule.and_then(|rule| rule.endpoint.as_ref()).is_some_and(|endpoint| !endpoint.tls)
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    async fn send(&self, request: Request<Empty<Bytes>>, registry: &Registry) -> Result<Response<Incoming>, Error> {
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        match self.timed(self.client.request(request)).await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(source)) => Err(Error::Unreachable { registry: registry.clone(), host, source: source.into() }),
+            None => Err(Error::silent(registry, host, self.idle_timeout())),
+        }
+    }
+
+    /// The outcome of `work`, or nothing when the upstream was silent for too long.
+    async fn timed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(self.idle_timeout(), work).await.ok()
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        self.config.upstream.idle_timeout
+    }
+}
+
+/// A request to a redirect target or token service: it carries this program's name and nothing of the client's.
+fn bare_request(uri: &Uri) -> hyper::http::Result<Request<Empty<Bytes>>> {
+    Request::builder().uri(uri).header(USER_AGENT, HeaderValue::from_static(AGENT)).body(Empty::new())
+}
