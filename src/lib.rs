@@ -1,5 +1,31 @@
-#![doc = "map to be written"]
+//! Longshore: a Docker credential helper for Amazon ECR, and a pull-through cache that speaks the OCI distribution API.
+//!
+//! # The map
+//! Layers only look down, and the modules of one layer do not know each other; `tests/it/layers.rs` keeps it so.
+//!
+//! | layer | modules | what |
+//! | --- | --- | --- |
+//! | 0 | [`oci`], [`secret`], [`config`] | words: pure, no I/O, not async, no clock |
+//! | 1 | [`ecr`], [`store`], [`environment`], [`flight`] | adapters: AWS, the cache folder, the surroundings, one task for many |
+//! | 2 | [`credentials`] | which credential for which registry |
+//! | 3 | [`upstream`] | the one HTTP client |
+//! | 4 | [`cache`] | pull-through |
+//! | 5 | [`helper`], [`server`], [`setup`] | edges |
+//! | 6 | [`cli`] | puts the others together |
+//!
+//! # What is absent, on purpose
+//! - `oci`, `secret` and `config` do no I/O, are not async and read no clock: time is an argument.
+//! - Only `ecr` imports `aws-*`. Only `store` touches the cache folder. Only `server` and [`cache::Error::answer`] name a
+//!   status that is sent.
+//! - Only [`store::BlobWriter::commit`] puts a blob where a reader finds it, and only after the digest agreed. A hit is
+//!   verified bytes.
+//! - The helper never needs the daemon, the daemon never runs the helper; both use [`credentials`], hence the same tokens.
+//! - Every task has one owner: the cache owns downloads, the server connections, `cli::serve` the sweeper. All stop by one
+//!   cancellation token.
+//! - One crypto provider, ring. No `unsafe`. No lock is held across an await.
+
 pub mod cache;
+pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod ecr;
@@ -8,5 +34,7 @@ pub mod flight;
 pub mod helper;
 pub mod oci;
 pub mod secret;
+pub mod server;
+pub mod setup;
 pub mod store;
 pub mod upstream;

@@ -6,6 +6,7 @@
 
 use std::{
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt as _,
     sync::{Arc, OnceLock},
 };
@@ -171,8 +172,16 @@ impl FillReader {
     }
 }
 
-/// Reads the bytes from `at` to `to` of `file`, which must be there.
-pub(super) async fn read_at(file: Arc<File>, at: u64, to: u64) -> Result<Bytes, Error> {
+/// Reads the next chunk of `range` from a finished file, and takes it off the range.
+pub async fn read_chunk(file: Arc<File>, range: &mut Range<u64>) -> Result<Bytes, Error> {
+    let to = range.end.min(range.start + CHUNK);
+    let bytes = read_at(file, range.start, to).await?;
+    range.start = to;
+    Ok(bytes)
+}
+
+/// Reads the bytes from `at` to `to`, which must be there.
+async fn read_at(file: Arc<File>, at: u64, to: u64) -> Result<Bytes, Error> {
     let read = blocking(move || {
         let mut bytes = BytesMut::zeroed(usize::try_from(to - at).map_err(std::io::Error::other)?);
         file.read_exact_at(&mut bytes, at)?;

@@ -1,0 +1,53 @@
+//! `manifests/<reference>`, GET and HEAD.
+
+use hyper::{
+    Response,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, WARNING},
+};
+
+use super::{
+    Server,
+    answer::{CONTENT_DIGEST, Problem},
+    body::Body,
+    handle::{Asked, Handled},
+};
+use crate::{
+    cache::{ManifestQuestion, Status},
+    oci::{Accept, Code, Reference, Repository},
+};
+
+pub(super) async fn manifest(
+    server: &Server,
+    repository: Repository,
+    reference: Reference,
+    asked: &Asked<'_>,
+) -> Handled {
+    let accept = asked.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let question = ManifestQuestion {
+        repository,
+        reference,
+        accept: Accept::new(accept),
+        head: asked.head,
+        client: asked.client.to_owned(),
+    };
+    let answer = server.cache.manifest(question).await;
+    let answer = answer.map_err(|error| Problem::cache(&error, Code::ManifestUnknown))?;
+    let body = match answer.manifest {
+        Some(manifest) if !asked.head => Body::full(manifest.bytes),
+        _ => Body::full(Vec::new()),
+    };
+    let mut response = Response::new(body);
+    let descriptor = &answer.descriptor;
+    let mut set = |name: HeaderName, value: String| {
+        let value = HeaderValue::from_str(&value).ok();
+        response.headers_mut().extend(value.map(|value| (name, value)));
+    };
+    set(CONTENT_TYPE, descriptor.media_type.to_string());
+    set(CONTENT_LENGTH, descriptor.size.to_string());
+    set(CONTENT_DIGEST, descriptor.digest.to_string());
+    set(ETAG, format!("\"{}\"", descriptor.digest));
+    if answer.status == Status::Stale {
+        set(WARNING, "110 - \"Response is Stale\"".to_owned());
+    }
+    Ok((response, answer.status, answer.upstream_bytes))
+}
