@@ -53,12 +53,13 @@ pub struct ManifestAnswer {
 /// What is asked upstream once, however many ask here.
 type Key = (Repository, Reference, Accept, bool);
 type Outcome = Result<ManifestAnswer, Error>;
+type TagKey = (Repository, Tag, Accept);
 
 /// What is under way and what was confirmed lately.
 #[derive(Debug)]
 pub(super) struct Tags {
     flights: Flights<Key, Outcome>,
-    confirmed: Mutex<HashMap<(Repository, Tag, Accept), (Digest, Instant)>>,
+    confirmed: Mutex<HashMap<TagKey, (Digest, Instant)>>,
     revalidate: Duration,
     stale_after: Duration,
 }

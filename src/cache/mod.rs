@@ -16,7 +16,7 @@ use crate::{
     config,
     oci::{Digest, Repository},
     store::{BlobReader, BlobStore},
-    upstream::Upstream,
+    upstream::{Relayed, Upstream},
 };
 
 pub use error::{Answer, Error};
@@ -109,7 +109,7 @@ impl Cache {
                 let size = fill.size().await?;
                 (fill, started, size)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         let status = if started { Status::Miss } else { Status::Join };
         Ok(Blob::Filling { reader: FillReader::new(fill, started), size, status })
@@ -130,6 +130,11 @@ impl Cache {
         }
         let size = self.upstream.blob_size(repository, digest, client).await.map_err(Arc::new)?;
         Ok((size, Status::Miss))
+    }
+
+    /// Passes a question on that is not for the cache, such as `tags/list?n=10`.
+    pub async fn relay(&self, repository: &Repository, path: &str, client: &str) -> Result<Relayed, Error> {
+        Ok(self.upstream.relay(repository, path, client).await.map_err(Arc::new)?)
     }
 
     /// Ends the downloads under way; what they fetched is dropped.

@@ -51,7 +51,7 @@ pub fn run() -> ExitCode {
             let mut source = error.source();
             while let Some(error) = source {
                 if !text.ends_with(&error.to_string()) {
-                    text.push_str(&format!(": {error}"));
+                    text = format!("{text}: {error}");
                 }
                 source = error.source();
             }

@@ -200,7 +200,15 @@ fn on_disk(
     key: &TokenKey,
     stale: Option<&Secret>,
 ) -> Result<Option<AuthorizationToken>, TokenStoreError> {
-    let found = tokens.get(key)?;
+    let found = match tokens.get(key) {
+        Ok(found) => found,
+        Err(error @ TokenStoreError::Exposed { .. }) => return Err(error),
+        Err(error @ TokenStoreError::Io { .. }) => {
+            // a store that cannot be read is one more reason to mint, not a reason to fail
+            warn!(%error, cause = ?std::error::Error::source(&error), "the token store cannot be read");
+            None
+        }
+    };
     let token = found.map(|(basic, expires_at)| AuthorizationToken { basic, expires_at });
     Ok(token.filter(|token| is_good(token, stale) && token.user_and_password().is_some()))
 }
@@ -253,7 +261,7 @@ async fn mint_once(
     match put.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            warn!(%error, cause = ?std::error::Error::source(&error), "the authorization token is not kept on disk")
+            warn!(%error, cause = ?std::error::Error::source(&error), "the authorization token is not kept on disk");
         }
         Err(_) => return Err(Error::GivenUp(GivenUp)),
     }

@@ -105,13 +105,18 @@ pub async fn mint(scope: &TokenScope) -> Result<AuthorizationToken, MintError> {
 }
 
 async fn private_token(config: &SdkConfig) -> Result<(String, SystemTime), MintError> {
-    let answer = aws_sdk_ecr::Client::new(config).get_authorization_token().send().await.map_err(refusal)?;
+    let answer =
+        aws_sdk_ecr::Client::new(config).get_authorization_token().send().await.map_err(|error| refusal(&error))?;
     let data = answer.authorization_data().first().ok_or_else(|| MintError::malformed("the answer holds no token"))?;
     token(data.authorization_token(), data.expires_at())
 }
 
 async fn public_token(config: &SdkConfig) -> Result<(String, SystemTime), MintError> {
-    let answer = aws_sdk_ecrpublic::Client::new(config).get_authorization_token().send().await.map_err(refusal)?;
+    let answer = aws_sdk_ecrpublic::Client::new(config)
+        .get_authorization_token()
+        .send()
+        .await
+        .map_err(|error| refusal(&error))?;
     let data = answer.authorization_data().ok_or_else(|| MintError::malformed("the answer holds no token"))?;
     token(data.authorization_token(), data.expires_at())
 }
@@ -135,11 +140,13 @@ async fn sdk_config(scope: &TokenScope) -> Result<SdkConfig, MintError> {
         .http_client(http)
         .region(Region::new(scope.region.clone()))
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build());
-    // never switched off here: the user's own AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT stay in force
-    if scope.fips {
+    // never switched off here: the user's own AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT stay in force;
+    // not asked for beside an endpoint the user chose, which the SDK refuses
+    let chosen = is_endpoint_chosen(scope);
+    if scope.fips && !chosen {
         loader = loader.use_fips(true);
     }
-    if scope.dual_stack {
+    if scope.dual_stack && !chosen {
         loader = loader.use_dual_stack(true);
     }
     let config = loader.load().await;
@@ -149,6 +156,12 @@ async fn sdk_config(scope: &TokenScope) -> Result<SdkConfig, MintError> {
     // resolved first, so that a failure of the chain is never taken for one of the API
     let credentials = provider.provide_credentials().await.map_err(|error| no_credentials(&error))?;
     Ok(config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build())
+}
+
+/// Whether the environment says where the API is.
+fn is_endpoint_chosen(scope: &TokenScope) -> bool {
+    let own = if scope.public { "AWS_ENDPOINT_URL_ECR_PUBLIC" } else { "AWS_ENDPOINT_URL_ECR" };
+    ["AWS_ENDPOINT_URL", own].into_iter().any(|name| env::var_os(name).is_some_and(|url| !url.is_empty()))
 }
 
 /// The machine's own certificates, and those of `AWS_CA_BUNDLE`, which the AWS CLI honours and the Rust SDK does not.
@@ -171,17 +184,17 @@ fn no_credentials(error: &CredentialsError) -> MintError {
     MintError::new(MintErrorKind::CredentialsFailed, format!("the AWS credentials cannot be used: {}", chain(error)))
 }
 
-fn refusal<E, R>(error: SdkError<E, R>) -> MintError
+fn refusal<E, R>(error: &SdkError<E, R>) -> MintError
 where
     E: ProvideErrorMetadata + error::Error + 'static,
     R: fmt::Debug + 'static,
 {
-    let SdkError::ServiceError(service) = &error else {
-        let kind = match &error {
+    let SdkError::ServiceError(service) = error else {
+        let kind = match error {
             SdkError::ResponseError(_) => MintErrorKind::Malformed,
             _ => MintErrorKind::Unreachable,
         };
-        return MintError::new(kind, format!("the ECR API did not answer: {}", chain(&error)));
+        return MintError::new(kind, format!("the ECR API did not answer: {}", chain(error)));
     };
     let code = service.err().code().unwrap_or("an error without a code");
     let message = service.err().message().unwrap_or("no message");

@@ -15,7 +15,7 @@ use super::{
     body::Body,
     manifest,
     record::Record,
-    resolve,
+    relay, resolve,
 };
 use crate::{
     cache::Status,
@@ -76,6 +76,13 @@ async fn route(server: &Server, method: &Method, uri: &hyper::Uri, asked: &Asked
         }
         (&Method::GET, Object::Blob(digest)) => blob::blob(server, repository, digest, asked).await,
         (&Method::HEAD, Object::Blob(digest)) => blob::size(server, repository, digest, asked).await,
+        (&Method::GET | &Method::HEAD, Object::Tags) => {
+            relay::relay(server, &repository, (&name, "tags/list"), uri.query(), asked).await
+        }
+        (&Method::GET | &Method::HEAD, Object::Referrers(digest)) => {
+            let object = format!("referrers/{digest}");
+            relay::relay(server, &repository, (&name, &object), uri.query(), asked).await
+        }
         (method, _) => Err(unsupported(method)),
     }
 }
@@ -91,7 +98,6 @@ fn not_of_the_api(path: &str) -> Problem {
 }
 
 fn unsupported(method: &Method) -> Problem {
-    let message =
-        format!("longshore serves pulls of manifests and blobs; for this {method}, talk to the registry itself");
+    let message = format!("longshore serves pulls; for this {method}, talk to the registry itself");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported, message)
 }

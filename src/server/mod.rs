@@ -10,6 +10,7 @@ mod connection;
 mod handle;
 mod manifest;
 mod record;
+mod relay;
 mod resolve;
 
 use std::{io, sync::Arc, time::Duration};

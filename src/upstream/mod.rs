@@ -9,6 +9,7 @@ mod challenge;
 mod dial;
 mod error;
 mod manifest;
+mod relay;
 mod tls;
 
 use std::{sync::Arc, time::Duration};
@@ -34,6 +35,7 @@ use dial::Dialer;
 pub use blob::BlobBody;
 pub use error::{Error, Refusal};
 pub use manifest::Head;
+pub use relay::Relayed;
 pub use tls::Error as TlsError;
 
 /// What this program calls itself.

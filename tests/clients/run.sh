@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Real clients (dockerd, containerd, podman, buildah, skopeo) against the daemon, with a fake ECR as upstream.
+# Never touches this machine's own registries, images or services: everything runs in namespaces and one
+# temporary folder that go away at the end. Never skips: a client that is missing is installed or is an error.
+set -uo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+all_clients="docker containerd podman buildah skopeo"
+bin_dir=$here/../../target/debug
+clients=$all_clients
+keep=no
+
+usage() {
+    cat <<'TEXT'
+usage: tests/clients/run.sh [--bin-dir DIR] [--only CLIENT[,CLIENT...]] [--keep]
+
+  --bin-dir DIR  where longshore, docker-credential-longshore and (examples/)fake-ecr are; default target/debug
+  --only LIST    some of: docker containerd podman buildah skopeo
+  --keep         leave the folder with all logs behind and say where it is
+
+Needs root (namespaces, mounts, dockerd) and Debian's packages, which it installs when they are missing.
+TEXT
+}
+
+die() {
+    printf 'run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --bin-dir) bin_dir=${2:?--bin-dir needs a folder} && shift 2 ;;
+        --only) clients=${2:?--only needs a list} && clients=${clients//,/ } && shift 2 ;;
+        --keep) keep=yes && shift ;;
+        -h | --help) usage && exit 0 ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+done
+for client in $clients; do
+    [[ " $all_clients " == *" $client "* ]] || die "--only: $client is none of: $all_clients"
+done
+
+[ "$(id -u)" = 0 ] || die "must be root: it makes namespaces, mounts folders and starts dockerd"
+bin_dir=$(cd "$bin_dir" 2>/dev/null && pwd) || die "--bin-dir: no such folder"
+fake_ecr=$bin_dir/examples/fake-ecr
+[ -x "$fake_ecr" ] || fake_ecr=$bin_dir/fake-ecr
+for program in "$bin_dir/longshore" "$bin_dir/docker-credential-longshore" "$fake_ecr"; do
+    [ -x "$program" ] || die "$program is missing; build it with: cargo build --bins --examples"
+done
+
+# shellcheck disable=SC1091 # checked on its own
+. "$here/install.sh"
+install_missing || die "a client is missing and could not be installed"
+
+state=$(mktemp -d "${TMPDIR:-/tmp}/clients.XXXXXX") || die "no temporary folder"
+world=
+# shellcheck disable=SC2317 # called by the trap
+leave() {
+    # The first process of the world dies with unshare, and every other one with it.
+    [ -z "$world" ] || { kill -KILL "$world" && wait "$world"; } 2>/dev/null
+    if [ "$keep" = yes ]; then echo "run.sh: logs are in $state" >&2; else rm -rf "$state"; fi
+}
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# env -i: neither the developer's AWS credentials nor a proxy may reach the clients.
+unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc \
+    env -i PATH="$state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" LC_ALL=C \
+    STATE="$state" BIN_DIR="$bin_dir" FAKE_ECR="$fake_ecr" CLIENTS="$clients" \
+    bash "$here/inside.sh" &
+world=$!
+wait "$world"
+code=$?
+world=
+exit "$code"

@@ -1,0 +1,22 @@
+//! The integration tests: the real programs, over real sockets, against a fake ECR that counts.
+//!
+//! One binary, a file for each subject. No test touches another's state: each has its own fake, daemon and folders.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests: what cannot go on fails, nobody calls them"
+)]
+
+mod daemon;
+mod dependencies;
+mod fake_ecr;
+mod faults;
+mod helper;
+mod layers;
+mod privacy;
+mod public;
+mod pull;
+mod rig;
+mod tokens;
+mod ways_in;
