@@ -62,23 +62,23 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(header: &str, size: u64, want: Option<Result<Range<u64>, Unsatisfiable>>) {
+    fn check(header: &str, size: u64, want: Option<&Result<Range<u64>, Unsatisfiable>>) {
         let got = ByteRange::parse(header).map(|range| range.resolve(size));
-        assert_eq!(got, want, "{header:?} of {size}");
+        assert_eq!(got.as_ref(), want, "{header:?} of {size}");
     }
 
     #[test]
     fn a_range_is_resolved_against_the_size() {
-        check("bytes=0-", 10, Some(Ok(0..10)));
-        check("bytes=3-5", 10, Some(Ok(3..6)));
-        check("bytes=3-500", 10, Some(Ok(3..10)));
-        check("Bytes = 3-3", 10, Some(Ok(3..4)));
-        check("bytes=-4", 10, Some(Ok(6..10)));
-        check("bytes=-40", 10, Some(Ok(0..10)));
-        check("bytes=10-", 10, Some(Err(Unsatisfiable { size: 10 })));
-        check("bytes=-0", 10, Some(Err(Unsatisfiable { size: 10 })));
-        check("bytes=0-", 0, Some(Err(Unsatisfiable { size: 0 })));
-        check("bytes=0-18446744073709551615", 10, Some(Ok(0..10)));
+        check("bytes=0-", 10, Some(&Ok(0..10)));
+        check("bytes=3-5", 10, Some(&Ok(3..6)));
+        check("bytes=3-500", 10, Some(&Ok(3..10)));
+        check("Bytes = 3-3", 10, Some(&Ok(3..4)));
+        check("bytes=-4", 10, Some(&Ok(6..10)));
+        check("bytes=-40", 10, Some(&Ok(0..10)));
+        check("bytes=10-", 10, Some(&Err(Unsatisfiable { size: 10 })));
+        check("bytes=-0", 10, Some(&Err(Unsatisfiable { size: 10 })));
+        check("bytes=0-", 0, Some(&Err(Unsatisfiable { size: 0 })));
+        check("bytes=0-18446744073709551615", 10, Some(&Ok(0..10)));
     }
 
     #[test]

@@ -87,39 +87,42 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(values: &[&'static str], want: Option<Challenge>) {
+    fn check(values: &[&'static str], want: Option<&Challenge>) {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
         }
-        assert_eq!(parse(&headers), want, "{values:?}");
+        assert_eq!(parse(&headers).as_ref(), want, "{values:?}");
     }
 
-    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
+    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
         let (service, scope) = (service.map(str::to_owned), scope.map(str::to_owned));
-        Some(Challenge::Bearer { realm: realm.to_owned(), service, scope })
+        Challenge::Bearer { realm: realm.to_owned(), service, scope }
     }
 
     #[test]
     fn the_challenges_of_known_registries_are_understood() {
         check(
             &[r#"Basic realm="https://1.dkr.ecr.us-east-1.amazonaws.com/",service="ecr.amazonaws.com""#],
-            Some(Challenge::Basic),
+            Some(&Challenge::Basic),
         );
         check(
             &[r#"Bearer realm="https://public.ecr.aws/token/",service="public.ecr.aws",scope="aws""#],
-            bearer("https://public.ecr.aws/token/", Some("public.ecr.aws"), Some("aws")),
+            Some(&bearer("https://public.ecr.aws/token/", Some("public.ecr.aws"), Some("aws"))),
         );
         check(
             &[r#"bearer realm="https://a/t" , scope="repository:a/b:pull,push""#],
-            bearer("https://a/t", None, Some("repository:a/b:pull,push")),
+            Some(&bearer("https://a/t", None, Some("repository:a/b:pull,push"))),
         );
     }
 
     #[test]
     fn bearer_is_preferred_among_several() {
-        check(&["Basic realm=x, Bearer realm=\"https://a/t\""], bearer("https://a/t", None, None));
-        check(&["Negotiate", "Basic realm=\"x\"", "Bearer realm=\"https://a/t\""], bearer("https://a/t", None, None));
+        check(&["Basic realm=x, Bearer realm=\"https://a/t\""], Some(&bearer("https://a/t", None, None)));
+        check(
+            &["Negotiate", "Basic realm=\"x\"", "Bearer realm=\"https://a/t\""],
+            Some(&bearer("https://a/t", None, None)),
+        );
     }
 
     #[test]
@@ -129,7 +132,7 @@ mod tests {
         {
             check(&[value], None);
         }
-        check(&["Bearer realm=\"unclosed"], bearer("unclosed", None, None));
-        check(&[r#"Bearer realm="a\"b""#], bearer("a\"b", None, None));
+        check(&["Bearer realm=\"unclosed"], Some(&bearer("unclosed", None, None)));
+        check(&[r#"Bearer realm="a\"b""#], Some(&bearer("a\"b", None, None)));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 const SIZE: usize = 1_000_000;
 
 fn bytes() -> Vec<u8> {
-    (0..SIZE).map(|i| (i % 241) as u8).collect()
+    (0..=240).cycle().take(SIZE).collect()
 }
 
 /// Files below a folder of the cache.

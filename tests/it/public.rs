@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fake_ecr::{Image, Listener},
-    rig::{Rig, program},
+    rig::{Daemon, Rig, program},
 };
 
 const APP: &str = "public.ecr.aws/alias/app";
@@ -67,7 +67,7 @@ async fn without_credentials_pulls_are_anonymous() {
     std::fs::create_dir(&other).unwrap();
     let mut command = program(env!("CARGO_BIN_EXE_longshore"), &rig.ecr, rig.dir.path());
     command.env("HOME", &other).env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", "");
-    let anonymous = rig.beside(command);
+    let anonymous = Daemon::spawn(command, "debug");
     let reply = anonymous.get(&format!("/v2/{APP}/manifests/v1")).await.ok();
     assert_eq!(reply.cache(), "miss");
     let basic =

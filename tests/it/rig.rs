@@ -117,11 +117,6 @@ impl Rig {
         self.dir.path().join("home/.cache/longshore")
     }
 
-    /// A daemon in another environment, in front of the same fake.
-    pub fn beside(&self, command: Command) -> Daemon {
-        Daemon::spawn(command, "debug")
-    }
-
     /// Finished content: path and size of each file.
     pub fn content(&self) -> Vec<(PathBuf, u64)> {
         let mut open = vec![self.cache().join("content-v2")];
@@ -193,11 +188,6 @@ impl Rig {
         registry.map(|request| format!("{} {}", request.method, request.path())).collect()
     }
 
-    /// Requests to the storage behind the registry.
-    pub fn storage_requests(&self) -> usize {
-        self.ecr.requests_to(Listener::S3).len()
-    }
-
     /// How often a token was minted.
     pub fn mints(&self) -> u64 {
         self.ecr.stats().api_calls.values().sum()
@@ -252,7 +242,8 @@ impl Daemon {
         Self::spawn(program(env!("CARGO_BIN_EXE_longshore"), ecr, dir), level)
     }
 
-    fn spawn(mut command: Command, level: &str) -> Self {
+    /// Starts what `command` prepares, which may have another environment than the rig's.
+    pub fn spawn(mut command: Command, level: &str) -> Self {
         let mut child = command
             .arg("serve")
             .env("RUST_LOG", level)
@@ -265,7 +256,7 @@ impl Daemon {
         let (stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                kept.text.lock().unwrap().push_str(&format!("{line}\n"));
+                kept.text.lock().unwrap().extend([&line, "\n"]);
                 kept.grew.notify_all();
             }
         });
@@ -338,7 +329,7 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the daemon logged:\n{}", self.log());
+            let _ = writeln!(std::io::stderr(), "the daemon logged:\n{}", self.log());
         }
     }
 }
@@ -346,8 +337,8 @@ impl Drop for Daemon {
 impl Log {
     fn wait_for(&self, wanted: &str) -> String {
         let text = self.text.lock().unwrap();
-        let (text, waited) = self.grew.wait_timeout_while(text, HANGS, |text| !text.contains(wanted)).unwrap();
-        assert!(!waited.timed_out(), "{wanted:?} was not logged: {}", *text);
+        let (text, timed) = self.grew.wait_timeout_while(text, HANGS, |text| !text.contains(wanted)).unwrap();
+        assert!(!timed.timed_out(), "{wanted:?} was not logged: {}", *text);
         let (_, after) = text.split_once(wanted).unwrap();
         after.lines().next().unwrap_or_default().to_owned()
     }
@@ -355,7 +346,7 @@ impl Log {
 
 fn write_config(ecr: &FakeEcr, dir: &Path, more: &str) {
     let (registry, s3) = (ecr.registry_address(), ecr.s3_address());
-    let ca = dir.join("ca.pem");
+    let ca = dir.join("ca.pem").display().to_string();
     let text = format!(
         "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\nidle_timeout = \"5s\"\n[upstream.connect_to]\n\
          \"*.dkr.ecr.*.amazonaws.com\" = \"{registry}\"\n\"public.ecr.aws\" = \"{registry}\"\n\
