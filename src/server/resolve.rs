@@ -69,7 +69,7 @@ fn behind(config: &Config, name: &str, asked: Option<Registry>) -> Result<Regist
 
 fn unreachable(registry: &str) -> Problem {
     let message = format!(
-        "{registry} is not an Amazon ECR registry and not in the configuration; to allow it, add to the configuration: \
+        "{registry} is neither an Amazon ECR registry nor in the configuration; to allow it, add to the configuration: \
          [[registry]] match = {registry:?}"
     );
     Problem::new(StatusCode::FORBIDDEN, Code::Denied, message)

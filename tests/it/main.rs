@@ -17,6 +17,7 @@ mod layers;
 mod privacy;
 mod public;
 mod pull;
+mod readme;
 mod rig;
 mod tokens;
 mod ways_in;
