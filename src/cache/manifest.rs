@@ -189,11 +189,13 @@ impl Cache {
     async fn keep(&self, repository: &Repository, manifest: Manifest) -> Result<ManifestAnswer, Error> {
         let (store, repository, kept) = (self.store.clone(), repository.clone(), manifest.clone());
         let put = tokio::task::spawn_blocking(move || store.put_manifest(&repository, &kept)).await;
-        match put {
-            Ok(Ok(())) => Ok(ManifestAnswer::fetched(manifest)),
-            Ok(Err(error)) => Err(Error::Commit(Arc::new(error))),
-            Err(died) => Err(Error::store(std::io::Error::other(died))),
+        let put = put.map_err(std::io::Error::other).map_err(Error::store)?;
+        if let Err(error) = put {
+            // a disk that takes nothing is no reason to refuse what is in memory and verified
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "a manifest is served without being kept");
         }
+        Ok(ManifestAnswer::fetched(manifest))
     }
 
     /// Remembers what a tag points to, if that is news.

@@ -1,19 +1,29 @@
-//! Answers that are not content: errors, in the specification's JSON.
+//! What handlers are asked and how they answer; errors, in the specification's JSON.
 
 use hyper::{
     Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 
 use super::body::Body;
 use crate::{
-    cache::{self, Answer},
+    cache::{self, Answer, Status},
     oci::{self, Code},
 };
 
 pub(super) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("x-longshore-cache");
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// What handlers need to know of a request.
+pub(super) struct Asked<'a> {
+    pub(super) head: bool,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) client: &'a str,
+}
+
+/// An answer, how it came about, and how many bytes came from upstream before its body.
+pub(super) type Handled = Result<(Response<Body>, Status, u64), Problem>;
 
 /// Why a request is not served.
 #[derive(Debug)]

@@ -9,9 +9,8 @@ use hyper::{
 
 use super::{
     Server,
-    answer::{CONTENT_DIGEST, Problem},
+    answer::{Asked, CONTENT_DIGEST, Handled, Problem},
     body::{Body, Source},
-    handle::{Asked, Handled},
 };
 use crate::{
     cache::{Blob, Status},

@@ -5,12 +5,12 @@ use std::{net::SocketAddr, time::Instant};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{HeaderMap, HeaderValue, USER_AGENT},
+    header::{HeaderValue, USER_AGENT},
 };
 
 use super::{
     Server, access,
-    answer::{self, API_VERSION, CACHE_STATUS, Problem},
+    answer::{self, API_VERSION, Asked, CACHE_STATUS, Handled, Problem},
     blob,
     body::Body,
     manifest,
@@ -21,16 +21,6 @@ use crate::{
     cache::Status,
     oci::{Code, Object, Route},
 };
-
-/// An answer, how it came about, and how many bytes came from upstream before its body.
-pub(super) type Handled = Result<(Response<Body>, Status, u64), Problem>;
-
-/// What handlers need to know of a request.
-pub(super) struct Asked<'a> {
-    pub(super) head: bool,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) client: &'a str,
-}
 
 pub(super) async fn handle(server: &Server, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();

@@ -7,9 +7,8 @@ use hyper::{
 
 use super::{
     Server,
-    answer::{CONTENT_DIGEST, Problem},
+    answer::{Asked, CONTENT_DIGEST, Handled, Problem},
     body::Body,
-    handle::{Asked, Handled},
 };
 use crate::{
     cache::{ManifestQuestion, Status},

@@ -8,9 +8,8 @@ use url::form_urlencoded;
 
 use super::{
     Server,
-    answer::Problem,
+    answer::{Asked, Handled, Problem},
     body::Body,
-    handle::{Asked, Handled},
 };
 use crate::{
     cache::Status,

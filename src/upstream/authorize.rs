@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     StatusCode, Uri,
     header::{AUTHORIZATION, HeaderValue},
@@ -161,9 +160,8 @@ impl Upstream {
         }
         let response = self.send(request, registry).await?;
         let status = response.status();
-        let body = self.timed(Limited::new(response.into_body(), LONGEST_ERROR).collect()).await;
-        let body = body.ok_or_else(|| Error::silent(registry, uri.to_string(), self.idle_timeout()))?;
-        let body = body.map_err(|source| Error::Protocol { registry: registry.clone(), source })?.to_bytes();
+        let host = uri.host().unwrap_or_default();
+        let body = self.collect(registry, host, response.into_body(), LONGEST_ERROR).await?;
         if status != StatusCode::OK {
             let said = UpstreamError::parse(&body);
             return Err(Error::Refused(super::Refusal { registry: registry.clone(), status, said, retry_after: None }));

@@ -2,7 +2,6 @@
 //!
 //! A manifest that came is named by the digest of its bytes: ECR leaves the header out of GET answers.
 
-use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, Response, StatusCode,
     body::Incoming,
@@ -80,10 +79,8 @@ impl Upstream {
         let media_type = media_type(response.headers())
             .ok_or_else(|| Error::protocol(registry, "a manifest came without a media type"))?;
         let announced = response.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = self.timed(Limited::new(response.into_body(), LONGEST_MANIFEST).collect()).await;
-        let body = body.ok_or_else(|| Error::silent(registry, registry.to_string(), self.idle_timeout()))?;
-        let body = body.map_err(|source| Error::unreachable(registry, registry.as_str(), source))?;
-        let manifest = Manifest::new(media_type, body.to_bytes());
+        let body = self.collect(registry, registry.as_str(), response.into_body(), LONGEST_MANIFEST).await?;
+        let manifest = Manifest::new(media_type, body);
         let got = &manifest.descriptor.digest;
         // a captive portal answers 200 with a page; whatever is kept must at least be JSON
         if serde_json::from_slice::<serde::de::IgnoredAny>(&manifest.bytes).is_err() {

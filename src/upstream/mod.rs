@@ -14,8 +14,8 @@ mod tls;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::Incoming,
@@ -128,8 +128,10 @@ impl Upstream {
     async fn refusal(&self, repository: &Repository, response: Response<Incoming>) -> Refusal {
         let status = response.status();
         let retry_after = response.headers().get(hyper::header::RETRY_AFTER).cloned();
-        let body = self.timed(Limited::new(response.into_body(), LONGEST_ERROR).collect()).await;
-        let body = body.and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let registry = &repository.registry;
+        // a refusal whose words cannot be read is a refusal all the same
+        let body =
+            self.collect(registry, registry.as_str(), response.into_body(), LONGEST_ERROR).await.unwrap_or_default();
         let said = UpstreamError::parse(&body);
         Refusal { registry: repository.registry.clone(), status, said, retry_after }
     }
@@ -174,6 +176,26 @@ impl Upstream {
             Some(Ok(response)) => Ok(response),
             Some(Err(source)) => Err(Error::Unreachable { registry: registry.clone(), host, source: source.into() }),
             None => Err(Error::silent(registry, host, self.idle_timeout())),
+        }
+    }
+
+    /// Reads a body that is to be short; `host` is who sends it.
+    async fn collect(&self, registry: &Registry, host: &str, mut body: Incoming, most: usize) -> Result<Bytes, Error> {
+        let mut collected = BytesMut::new();
+        loop {
+            let frame = match self.timed(body.frame()).await {
+                None => return Err(Error::silent(registry, host.to_owned(), self.idle_timeout())),
+                Some(None) => return Ok(collected.freeze()),
+                Some(Some(frame)) => frame.map_err(|source| Error::unreachable(registry, host, source))?,
+            };
+            let bytes = frame.into_data().unwrap_or_default();
+            if collected.len() + bytes.len() > most {
+                return Err(Error::protocol(
+                    registry,
+                    format!("an answer is longer than the {most} bytes it may have"),
+                ));
+            }
+            collected.extend_from_slice(&bytes);
         }
     }
 

@@ -3,7 +3,6 @@
 //! Reads only; nothing of it is kept.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, StatusCode,
     header::{HeaderMap, LINK},
@@ -38,9 +37,7 @@ impl Upstream {
             return Err(Error::Refused(self.refusal(repository, response).await));
         }
         let (parts, body) = response.into_parts();
-        let body = self.timed(Limited::new(body, LONGEST_LIST).collect()).await;
-        let body = body.ok_or_else(|| Error::silent(registry, registry.to_string(), self.idle_timeout()))?;
-        let body = body.map_err(|source| Error::unreachable(registry, registry.as_str(), source))?.to_bytes();
+        let body = self.collect(registry, registry.as_str(), body, LONGEST_LIST).await?;
         let base = Url::parse(&self.uri(registry, "/")).map_err(|source| Error::protocol(registry, source))?;
         Ok(Relayed { next: next_page(&base, &parts.headers), headers: parts.headers, body })
     }

@@ -145,6 +145,15 @@ async fn a_captive_portal_is_not_taken_for_a_manifest() {
 }
 
 #[tokio::test]
+async fn a_manifest_without_end_is_given_up() {
+    let rig = Rig::start().await;
+    rig.ecr.push_manifest(APP, Some("v1"), "application/vnd.oci.image.index.v1+json", vec![b' '; 17 * 1024 * 1024]);
+    let reply = rig.get(&format!("/v2/{APP}/manifests/v1")).await;
+    assert_eq!(reply.status, 502, "{reply:?}");
+    assert!(reply.error().1.contains("is longer than the 16777216 bytes"), "{reply:?}");
+}
+
+#[tokio::test]
 async fn a_manifest_of_another_digest_is_refused() {
     let rig = Rig::start().await;
     let pushed = rig.ecr.push_image(APP, "v1", Image::linux_amd64());
