@@ -43,9 +43,11 @@ make_bench_world() {
 }
 
 start_fake_with_images() {
-    local repository layers bytes images=() seed=0
+    local repository layers bytes shape images=() seed=0
     while read -r repository layers bytes; do
-        images+=(--image "$ECR/$repository:1,layers=$layers,layer-size=$bytes,platforms=linux/amd64,format=docker,seed=$((seed += 100))")
+        shape="layers=$layers,layer-size=$bytes,platforms=linux/amd64,format=docker"
+        # Equal seeds are equal layers: no image may bring another's.
+        images+=(--image "$ECR/$repository:1,$shape,seed=$((seed += 100))")
     done <<<"$IMAGES"
     start fake-ecr "$FAKE_ECR" --registry-listen "$ECR_ADDRESS:443" --registry-plain-listen 127.0.0.1:0 \
         --s3-listen "$S3_ADDRESS:443" --api-listen 127.0.0.1:0 --control-listen 127.0.0.1:0 \

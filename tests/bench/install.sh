@@ -2,7 +2,7 @@
 # Installs from Debian what run.sh needs and does not find, in the way the tests with real clients do it.
 # Never starts a service, never upgrades a package.
 
-# shellcheck source=../clients/install.sh
+# shellcheck disable=SC1091 # checked on its own
 . "$(dirname "${BASH_SOURCE[0]}")/../clients/install.sh"
 
 # These two take the place of those for the real clients.

@@ -70,7 +70,7 @@ trap 'exit 143' TERM
 
 # env -i: neither the developer's AWS credentials nor a proxy may reach the programs.
 unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc \
-    env -i PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" LC_ALL=C \
+    env -i PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
     STATE="$state" BIN_DIR="$bin_dir" FAKE_ECR="$fake_ecr" RUNS="$runs" \
     bash "$here/inside.sh" &
 world=$!

@@ -18,6 +18,9 @@ use super::digest::mix;
 use super::http::Incoming;
 use super::request::Listener;
 
+/// What has not happened by then never will.
+const NEVER: Duration = Duration::from_secs(30);
+
 /// Which requests are hit, and by what. In JSON the same names: `{"listener":"s3","method":"GET",
 /// "digest":"sha256:…","nth_from":1,"nth_to":2,"actions":[{"reset_after":1000},"chunked"]}`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -83,10 +86,11 @@ impl FaultHandle {
         self.reached_times(1).await;
     }
 
-    /// The same, for the `count`th time.
+    /// The same, for the `count`th time. A rule that nothing ever hits fails the test, rather than hanging it.
     pub async fn reached_times(&self, count: usize) {
         let mut reached = self.0.reached.subscribe();
-        let _ = reached.wait_for(|times| *times >= count).await;
+        let hit = tokio::time::timeout(NEVER, reached.wait_for(|times| *times >= count)).await;
+        assert!(hit.is_ok(), "no request was hit by {:?}", self.0.rule);
     }
 }
 
