@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | what |
 //! | --- | --- | --- |
-//! | 0 | [`oci`], [`secret`], [`config`] | words: pure, no I/O, not async, no clock |
+//! | 0 | [`oci`], [`secret`], [`chain`], [`config`] | words: pure, no I/O, not async, no clock |
 //! | 1 | [`ecr`], [`store`], [`environment`], [`flight`] | adapters: AWS, the cache folder, the surroundings, one task for many |
 //! | 2 | [`credentials`] | which credential for which registry |
 //! | 3 | [`upstream`] | the one HTTP client |
@@ -25,6 +25,7 @@
 //! - One crypto provider, ring. No `unsafe`. No lock is held across an await.
 
 pub mod cache;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod credentials;

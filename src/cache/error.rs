@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use hyper::{StatusCode, header::HeaderValue};
 
 use crate::{
+    chain::chain,
     credentials,
     ecr::MintErrorKind,
     oci::Code,
@@ -25,7 +26,7 @@ pub enum Error {
     #[error("cache folder")]
     Store(#[source] Arc<io::Error>),
     /// The download was given up: the daemon is stopping.
-    #[error("the download was given up; the daemon is stopping")]
+    #[error("the work was given up: the daemon is stopping, or made a mistake that its log tells of")]
     GivenUp,
 }
 
@@ -65,16 +66,7 @@ impl Error {
     /// The error with its causes on one line, and the remedy if there is one.
     #[must_use]
     pub fn message(&self) -> String {
-        let mut message = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let words = error.to_string();
-            if !message.ends_with(&words) {
-                message.push_str(": ");
-                message.push_str(&words);
-            }
-            source = error.source();
-        }
+        let mut message = chain(self);
         if let Self::Upstream(error) = self
             && let upstream::Error::Credentials(error) = &**error
         {

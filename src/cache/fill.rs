@@ -67,6 +67,11 @@ impl Fill {
         self.progress.borrow().outcome.is_none()
     }
 
+    /// Whether upstream has begun to answer.
+    pub(super) fn is_sized(&self) -> bool {
+        self.progress.borrow().is_sized
+    }
+
     /// Where the bytes are found once extents are published.
     pub(super) fn publish_file(&self, file: Arc<File>) {
         // one download writes one file: a second call brings the same
@@ -104,10 +109,12 @@ impl Fill {
         });
     }
 
-    /// The size of the blob when upstream tells it, or why there is no blob.
+    /// The size of the blob when upstream tells it, or why there is no blob. Of a blob so small that all of it is held
+    /// back, the size is told when its digest agreed: an answer that says "nothing follows" is whole at once.
     pub(super) async fn size(&self) -> Result<Option<u64>, Error> {
         let mut progress = self.progress.subscribe();
-        let progress = progress.wait_for(|progress| progress.is_sized || progress.outcome.is_some()).await;
+        let is_known = |progress: &Progress| progress.is_sized && progress.size.is_none_or(|size| size > HOLD_BACK);
+        let progress = progress.wait_for(|progress| is_known(progress) || progress.outcome.is_some()).await;
         let progress = progress.map_err(|_| Error::GivenUp)?;
         match &progress.outcome {
             Some(Err(error)) => Err(error.clone()),

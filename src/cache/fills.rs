@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    io, mem,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -55,7 +56,9 @@ impl Fills {
     /// The download of `digest` under way, or a new one from `repository`; whether it is new.
     pub(super) fn join(&self, repository: &Repository, digest: &Digest, client: &str) -> (Arc<Fill>, bool) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fill) = running(&table, digest) {
+        // another registry's download is joined once it has begun to come: its silence is not this one's
+        let may_join = |fill: &Arc<Fill>| fill.repository.registry == repository.registry || fill.is_sized();
+        if let Some(fill) = running(&table, digest).filter(may_join) {
             return (fill, false);
         }
         table.retain(|_, fill| fill.strong_count() > 0);
@@ -130,7 +133,7 @@ impl Download {
         self.fill.publish_file(writer.file());
         let (pieces, written) = write_behind(writer, Arc::clone(&self.fill));
         let fetched = self.fetch_all(pieces).await;
-        let writer = written.await.unwrap_or_else(|died| Err(std::io::Error::other(died)));
+        let writer = written.await.unwrap_or_else(|died| Err(io::Error::other(died)));
         // when the disk refused, the fetch failed only because nobody took its bytes
         let writer = writer.map_err(Error::store)?;
         fetched?;
@@ -138,7 +141,7 @@ impl Download {
         match committed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.not_committed(error)),
-            Err(died) => Err(Error::store(std::io::Error::other(died))),
+            Err(died) => Err(Error::store(io::Error::other(died))),
         }
     }
 
@@ -160,7 +163,7 @@ impl Download {
                 Err(error) => error,
             };
             fruitless = if have > before { 0 } else { fruitless + 1 };
-            if fruitless >= FRUITLESS_ATTEMPTS || !error.is_outage() {
+            if fruitless >= FRUITLESS_ATTEMPTS || !error.may_pass() {
                 return Err(Arc::new(error).into());
             }
             debug!(digest = %self.digest, have, %error, "a download broke off and is taken up again");
@@ -205,17 +208,23 @@ impl Download {
     }
 }
 
-/// Writes pieces in a thread of their own, so that a slow disk never holds up the runtime.
-fn write_behind(
-    mut writer: BlobWriter,
-    fill: Arc<Fill>,
-) -> (mpsc::Sender<Bytes>, JoinHandle<std::io::Result<BlobWriter>>) {
+/// Writes pieces where blocking is allowed, so that a slow disk never holds up the runtime; between pieces no thread is
+/// held, so that stalled downloads hold up nobody.
+fn write_behind(mut writer: BlobWriter, fill: Arc<Fill>) -> (mpsc::Sender<Bytes>, JoinHandle<io::Result<BlobWriter>>) {
     let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES);
-    let written = tokio::task::spawn_blocking(move || {
-        while let Some(piece) = pieces.blocking_recv() {
-            let start = writer.written();
-            writer.write(&piece)?;
-            fill.publish(start, writer.written());
+    let written = tokio::spawn(async move {
+        let mut batch = Vec::with_capacity(PIECES);
+        while pieces.recv_many(&mut batch, PIECES).await > 0 {
+            let (taken, fill) = (mem::take(&mut batch), Arc::clone(&fill));
+            writer = super::blocking(move || {
+                for piece in taken {
+                    let start = writer.written();
+                    writer.write(&piece)?;
+                    fill.publish(start, writer.written());
+                }
+                Ok(writer)
+            })
+            .await?;
         }
         Ok(writer)
     });

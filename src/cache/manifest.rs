@@ -16,6 +16,7 @@ use crate::{
     config,
     flight::Flights,
     oci::{Accept, Descriptor, Digest, Manifest, Reference, Repository, Tag},
+    store::TagEntry,
     upstream::Head,
 };
 
@@ -140,7 +141,15 @@ impl Cache {
         let key = (repository.clone(), reference.clone(), accept.clone(), *head);
         let work = || {
             let (cache, question) = (Arc::clone(self), question.clone());
-            async move { cache.fetch(&question).await }
+            async move {
+                let outcome = cache.fetch(&question).await;
+                if let (Reference::Tag(tag), Err(Error::Upstream(error))) = (&question.reference, &outcome)
+                    && error.is_absence()
+                {
+                    cache.forget(&question.repository, tag).await;
+                }
+                outcome
+            }
         };
         let (outcome, started) = self.tags.flights.join(key, work).await.map_err(|_| Error::GivenUp)?;
         let mut answer = outcome?;
@@ -156,7 +165,7 @@ impl Cache {
         let Reference::Tag(tag) = reference else {
             return self.fetch_manifest(question, reference).await;
         };
-        let is_known = !self.tag_entries(repository, tag).await?.is_empty();
+        let is_known = !self.tag_entries(repository, tag, accept).await?.is_empty();
         let answer = if *head || is_known {
             match self.upstream.head(repository, reference, accept, client).await.map_err(Arc::new)? {
                 Head::Manifest(manifest) => self.keep(repository, manifest).await?,
@@ -165,7 +174,9 @@ impl Cache {
         } else {
             self.fetch_manifest(question, reference).await?
         };
-        self.point(repository, tag, accept, &answer.descriptor).await?;
+        if let Err(error) = self.point(repository, tag, accept, &answer.descriptor).await {
+            tracing::warn!(%repository, %tag, error = error.message(), "a tag is answered without being remembered");
+        }
         Ok(answer)
     }
 
@@ -207,8 +218,8 @@ impl Cache {
         descriptor: &Descriptor,
     ) -> Result<(), Error> {
         self.tags.confirm(repository, tag, accept, &descriptor.digest);
-        let entries = self.tag_entries(repository, tag).await?;
-        if entries.iter().any(|entry| entry.accept == accept.as_str() && entry.descriptor == *descriptor) {
+        let entries = self.tag_entries(repository, tag, accept).await?;
+        if entries.iter().find(|entry| entry.same_accept).is_some_and(|entry| entry.descriptor == *descriptor) {
             return Ok(());
         }
         let (store, repository, tag) = (self.store.clone(), repository.clone(), tag.clone());
@@ -216,11 +227,19 @@ impl Cache {
         blocking(move || store.put_tag(&repository, &tag, &accept, &descriptor)).await.map_err(Error::store)
     }
 
+    /// A tag that upstream does not know is not served when upstream is gone, either.
+    async fn forget(&self, repository: &Repository, tag: &Tag) {
+        let (store, of, name) = (self.store.clone(), repository.clone(), tag.clone());
+        if let Err(error) = blocking(move || store.remove_tag(&of, &name)).await {
+            tracing::warn!(%repository, %tag, %error, "a tag that is gone upstream could not be forgotten");
+        }
+    }
+
     /// The manifest a tag was last seen to point to, of a type the client can read.
     async fn last_known(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Result<Option<Manifest>, Error> {
-        let mut entries = self.tag_entries(repository, tag).await?;
+        let mut entries = self.tag_entries(repository, tag, accept).await?;
         // first what the same kind of client got, then the newest of the others
-        entries.sort_by_key(|entry| entry.accept != accept.as_str());
+        entries.sort_by_key(|entry| !entry.same_accept);
         for entry in entries.into_iter().filter(|entry| accept.allows(&entry.descriptor.media_type)) {
             if let Some(manifest) = self.stored_manifest(repository, &entry.descriptor.digest).await? {
                 return Ok(Some(manifest));
@@ -229,9 +248,9 @@ impl Cache {
         Ok(None)
     }
 
-    async fn tag_entries(&self, repository: &Repository, tag: &Tag) -> Result<Vec<crate::store::TagEntry>, Error> {
-        let (store, repository, tag) = (self.store.clone(), repository.clone(), tag.clone());
-        blocking(move || store.tag(&repository, &tag)).await.map_err(Error::store)
+    async fn tag_entries(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Result<Vec<TagEntry>, Error> {
+        let (store, repository, tag, accept) = (self.store.clone(), repository.clone(), tag.clone(), accept.clone());
+        blocking(move || store.tag(&repository, &tag, &accept)).await.map_err(Error::store)
     }
 
     async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Result<Option<Manifest>, Error> {

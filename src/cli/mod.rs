@@ -14,6 +14,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use crate::chain::chain;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A pull-through cache for Amazon ECR and other registries, and what is needed to set it up.
@@ -47,16 +49,8 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("longshore: {error}");
-            let mut source = error.source();
-            while let Some(error) = source {
-                if !text.ends_with(&error.to_string()) {
-                    text = format!("{text}: {error}");
-                }
-                source = error.source();
-            }
             // where would the failure to write it be written?
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "longshore: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{
     Access, Cache, Config, Endpoint, HostPattern, Invalid, LogFormat, PortPattern, RegistryRule, Upstream, origin,
-    value::{self, Size, Time},
+    value::{self, Size, Time, TimeLimit},
 };
 use crate::oci::Registry;
 
@@ -56,7 +56,7 @@ enum RawLogFormat {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawCache {
-    dir: Option<PathBuf>,
+    dir: Option<WholePath>,
     size: Option<Size>,
     revalidate: Time,
     stale_after: Time,
@@ -84,10 +84,10 @@ struct RawAccess {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawUpstream {
-    ca_file: Option<PathBuf>,
-    connect_timeout: Time,
-    idle_timeout: Time,
-    connect_to: BTreeMap<String, Text<Registry>>,
+    ca_file: Option<WholePath>,
+    connect_timeout: TimeLimit,
+    idle_timeout: TimeLimit,
+    connect_to: BTreeMap<Spanned<String>, Text<Registry>>,
 }
 
 impl Default for RawUpstream {
@@ -95,9 +95,9 @@ impl Default for RawUpstream {
         Self {
             ca_file: None,
             // three SYNs are sent in this time
-            connect_timeout: Time(Duration::from_secs(10)),
+            connect_timeout: TimeLimit(Duration::from_secs(10)),
             // shorter than the minute after which clients give up on a silent proxy
-            idle_timeout: Time(Duration::from_secs(30)),
+            idle_timeout: TimeLimit(Duration::from_secs(30)),
             connect_to: BTreeMap::new(),
         }
     }
@@ -108,9 +108,25 @@ impl Default for RawUpstream {
 struct RawRegistry {
     r#match: Text<HostPattern>,
     endpoint: Option<Text<Endpoint>>,
-    username: Option<String>,
-    password_file: Option<Spanned<PathBuf>>,
+    username: Option<Spanned<String>>,
+    password_file: Option<Spanned<WholePath>>,
     token_host: Option<Text<Registry>>,
+}
+
+/// A path from the root: where a program happens to be started must not matter.
+struct WholePath(PathBuf);
+
+impl<'de> Deserialize<'de> for WholePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = PathBuf::from(value::text(deserializer, "a path")?);
+        if path.is_absolute() {
+            return Ok(Self(path));
+        }
+        Err(de::Error::custom(format!(
+            "{:?} is not a whole path; write one that begins with /",
+            path.display().to_string()
+        )))
+    }
 }
 
 /// A string that is read by the `FromStr` of its type, so that the error has the string's place.
@@ -176,7 +192,8 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
     }
     let connect_to = raw.upstream.connect_to.into_iter();
     let connect_to = connect_to.map(|(pattern, target)| {
-        let pattern: PortPattern = pattern.parse().map_err(|problem| (0, format!("upstream.connect_to: {problem}")))?;
+        let at = pattern.span().start;
+        let pattern: PortPattern = pattern.get_ref().parse().map_err(|problem| (at, problem))?;
         Ok((pattern, target.0.to_string()))
     });
     Ok(Config {
@@ -188,14 +205,14 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
             RawLogFormat::Json => LogFormat::Json,
         },
         cache: Cache {
-            dir: raw.cache.dir,
+            dir: raw.cache.dir.map(|dir| dir.0),
             size: raw.cache.size.map(|size| size.0),
             revalidate: raw.cache.revalidate.0,
             stale_after: raw.cache.stale_after.0,
         },
         access: Access { networks },
         upstream: Upstream {
-            ca_file: raw.upstream.ca_file,
+            ca_file: raw.upstream.ca_file.map(|file| file.0),
             connect_timeout: raw.upstream.connect_timeout.0,
             idle_timeout: raw.upstream.idle_timeout.0,
             connect_to: connect_to.collect::<Result<_, _>>()?,
@@ -205,17 +222,22 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
 }
 
 fn rule(raw: RawRegistry) -> Result<RegistryRule, (usize, String)> {
-    if let (Some(file), None) = (&raw.password_file, &raw.username) {
-        return Err((
-            file.span().start,
-            "there is a password without a user; add username = \"…\" to the table".into(),
-        ));
+    match (&raw.username, &raw.password_file) {
+        (None, Some(file)) => {
+            let problem = "there is a password without a user; add username = \"…\" to the table";
+            return Err((file.span().start, problem.to_owned()));
+        }
+        (Some(user), None) => {
+            let problem = "there is a user without a password; add password_file = \"/path\" to the table";
+            return Err((user.span().start, problem.to_owned()));
+        }
+        _ => {}
     }
     Ok(RegistryRule {
         pattern: raw.r#match.0,
         endpoint: raw.endpoint.map(|text| text.0),
-        username: raw.username,
-        password_file: raw.password_file.map(Spanned::into_inner),
+        username: raw.username.map(Spanned::into_inner),
+        password_file: raw.password_file.map(|file| file.into_inner().0),
         token_host: raw.token_host.map(|text| text.0.host().to_owned()),
     })
 }

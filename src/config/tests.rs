@@ -25,11 +25,21 @@ fn mistakes_are_named_with_their_line_and_key() {
     rejected("[cache]\nsize = \"0GB\"", 2, "cache.size", "above zero");
     rejected("[cache]\nrevalidate = \"6 apples\"", 2, "cache.revalidate", "\"6h\"");
     rejected("grace = \"-6s\"", 1, "grace", "\"6h\"");
+    rejected("[upstream]\nidle_timeout = \"0s\"", 2, "upstream.idle_timeout", "lets nothing through");
+    rejected("[cache]\ndir = \"\"", 2, "cache.dir", "begins with /");
+    rejected("[cache]\ndir = \"cache\"", 2, "cache.dir", "begins with /");
+    rejected("[[registry]]\nmatch = \"a.b\"\nusername = \"u\"", 3, "registry.username", "password_file");
     rejected("listen = \"5577\"", 1, "listen", "\"127.0.0.1:5577\"");
     rejected("[[registry]]\nmatch = \"**.example\"", 2, "registry.match", "host pattern");
     rejected("[[registry]]\nmatch = \"a.b\"\nendpoint = \"ftp://x\"", 3, "registry.endpoint", "https://host");
     rejected("[[registry]]\nmatch = \"a.b\"\npassword_file = \"/p\"", 3, "registry.password_file", "username");
     rejected("[access]\nnetworks = [\"10.0.0.0/99\"]", 2, "access.networks", "\"10.0.0.0/8\"");
+    rejected(
+        "\n[upstream.connect_to]\n\"**.b:443\" = \"127.0.0.1:1\"",
+        3,
+        "upstream.connect_to.\"**.b:443\"",
+        "host pattern",
+    );
     rejected("log_format = \"xml\"", 1, "log_format", "`text`");
     rejected("default_registry = \"https://a.b\"", 1, "default_registry", "host[:port]");
 }
@@ -73,9 +83,10 @@ fn every_setting_is_shown_with_its_line() {
 
 #[test]
 fn the_first_rule_that_matches_counts() {
-    let text = "[[registry]]\nmatch = \"*.b\"\nusername = \"one\"\n[[registry]]\nmatch = \"a.b\"\nusername = \"two\"";
+    let text =
+        "[[registry]]\nmatch = \"*.b\"\ntoken_host = \"one\"\n[[registry]]\nmatch = \"a.b\"\ntoken_host = \"two\"";
     let config = Config::parse(text).unwrap();
     let rule = config.rule(&"a.b".parse().unwrap()).unwrap();
-    assert_eq!(rule.username.as_deref(), Some("one"));
+    assert_eq!(rule.token_host.as_deref(), Some("one"));
     assert!(config.rule(&"a.c".parse().unwrap()).is_none());
 }

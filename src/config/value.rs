@@ -40,6 +40,20 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// A duration above zero.
+#[derive(Clone, Copy)]
+pub(super) struct TimeLimit(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for TimeLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Time(duration) = Time::deserialize(deserializer)?;
+        if duration.is_zero() {
+            return Err(de::Error::custom("a limit of zero lets nothing through; write for example \"30s\""));
+        }
+        Ok(Self(duration))
+    }
+}
+
 /// Reads a string and says what was wanted when it is something else (a bare number, most often).
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D, want: &'static str) -> Result<String, D::Error> {
     struct Text(&'static str);

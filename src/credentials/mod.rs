@@ -25,8 +25,8 @@ use crate::{
     store::{TokenKey, TokenStore, TokenStoreError},
 };
 
-/// A token is there or the attempt is over within this time: half a second is left of the helper's 8 to say why.
-const DEADLINE: Duration = Duration::from_millis(7500);
+/// A token is there or the attempt is over within this time: a second is left of the helper's 8 to say why.
+const DEADLINE: Duration = Duration::from_secs(7);
 /// ECR Public works without credentials; how long a machine that has none is not asked again.
 const ANONYMOUS_FOR: Duration = Duration::from_mins(10);
 
@@ -80,7 +80,7 @@ impl Error {
     pub fn remedy(&self) -> &str {
         match self {
             Self::Mint { source, .. } => source.remedy(),
-            Self::Store(_) => "the line above says how to mend the token store",
+            Self::Store(_) => "mend the token store as said",
             Self::Password { .. } => {
                 "make the file readable for this user, or correct password_file in the configuration"
             }
@@ -176,13 +176,14 @@ impl Credentials {
     }
 
     fn go_anonymous(&self, scope: &TokenScope, error: &Error) -> Credential {
-        let expected = matches!(error, Error::Mint { source, .. } if source.kind == MintErrorKind::NoCredentials);
-        if expected {
+        let is_bare = matches!(error, Error::Mint { source, .. } if source.kind == MintErrorKind::NoCredentials);
+        if is_bare {
             info!("no AWS credentials: ECR Public is used anonymously, which limits pulls to one a second");
+            let mut since = self.anonymous_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.insert(scope.clone(), Instant::now());
         } else {
-            warn!(%error, "ECR Public is used anonymously, which limits pulls to one a second");
+            warn!(%error, "ECR Public is used anonymously for now, which limits pulls to one a second");
         }
-        self.anonymous_since.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), Instant::now());
         Credential::Anonymous
     }
 }

@@ -17,7 +17,7 @@ use aws_smithy_http_client::{
 };
 
 use super::{AuthorizationToken, TokenScope};
-use crate::secret::Secret;
+use crate::{chain::chain, secret::Secret};
 
 /// One attempt at the ECR API; the SDK makes up to three within the caller's deadline.
 const ATTEMPT: Duration = Duration::from_secs(4);
@@ -63,9 +63,9 @@ impl MintError {
                 "the identity needs ecr:GetAuthorizationToken on *; see who it is with: aws sts get-caller-identity"
             }
             MintErrorKind::Throttled => "AWS limits calls per account and region; try again in a few seconds",
-            MintErrorKind::Unreachable => "check the network, HTTPS_PROXY and the endpoint of the ECR API",
+            MintErrorKind::Unreachable => "check the network and the endpoint of the ECR API",
             MintErrorKind::Malformed => {
-                "something between here and AWS changes answers; check HTTPS_PROXY and AWS_ENDPOINT_URL_ECR"
+                "something between here and AWS changes answers; check the network and AWS_ENDPOINT_URL_ECR"
             }
         }
     }
@@ -181,7 +181,10 @@ fn no_credentials(error: &CredentialsError) -> MintError {
     if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
         return MintError::new(MintErrorKind::NoCredentials, "no AWS credentials were found");
     }
-    MintError::new(MintErrorKind::CredentialsFailed, format!("the AWS credentials cannot be used: {}", chain(error)))
+    // STS, SSO or IMDS could not be asked: an outage, which says nothing of the identity
+    let is_silent = matches!(error, CredentialsError::ProviderTimedOut(_)) || chain(error).contains("dispatch failure");
+    let kind = if is_silent { MintErrorKind::Unreachable } else { MintErrorKind::CredentialsFailed };
+    MintError::new(kind, format!("the AWS credentials cannot be used: {}", chain(error)))
 }
 
 fn refusal<E, R>(error: &SdkError<E, R>) -> MintError
@@ -205,20 +208,4 @@ where
         _ => MintErrorKind::Refused,
     };
     MintError::new(kind, format!("GetAuthorizationToken: {code}: {message}"))
-}
-
-/// An error and its causes on one line. Unlike the SDK's own display of the chain it adds no `Debug` text, which may
-/// hold a body.
-fn chain(error: &dyn error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
 }

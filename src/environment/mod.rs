@@ -66,7 +66,8 @@ pub fn load() -> Result<Loaded, Error> {
 /// The cache folder: the configured one, the one systemd made for the unit, the user's, the system's.
 #[must_use]
 pub fn cache_dir(config: &Config) -> PathBuf {
-    let from_unit = || env::var_os("CACHE_DIRECTORY").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    // of our own unit only: the helper may run inside the unit of a build agent
+    let from_unit = || env::var_os("CACHE_DIRECTORY").map(PathBuf::from).filter(|dir| dir.ends_with("longshore"));
     let of_user = || dirs::cache_dir().map(|dir| dir.join("longshore"));
     let configured = config.cache.dir.clone();
     configured.or_else(from_unit).or_else(of_user).unwrap_or_else(|| PathBuf::from(SYSTEM_CACHE))

@@ -8,8 +8,9 @@ use std::{
 };
 
 use crate::{
+    chain::chain,
     credentials::{self, Credentials},
-    ecr::{AuthorizationToken, TokenScope},
+    ecr::{AuthorizationToken, EcrRegistry, TokenScope},
     environment,
     oci::server_host,
     store::TokenStore,
@@ -20,7 +21,7 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 const NO_SERVER: &str = "no credentials server URL";
 const NO_USER: &str = "no credentials username";
 /// A request is a host name or a small JSON object; what is longer is not one.
-const LONGEST_INPUT: u64 = 64 * 1024;
+const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
 const NAME: &str = "docker-credential-longshore";
 const USAGE: &str = "Usage: docker-credential-longshore <store|get|erase|list|version>";
 
@@ -68,9 +69,10 @@ fn answer(verb: &str, input: &mut dyn Read) -> io::Result<Answer> {
 }
 
 fn read(input: &mut dyn Read) -> io::Result<String> {
-    let mut text = String::new();
-    input.take(LONGEST_INPUT).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    input.take(LONGEST_INPUT).read_to_end(&mut bytes)?;
+    // what is not text names no registry of ours, and is answered as such
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn get(server: &str) -> Answer {
@@ -78,6 +80,10 @@ fn get(server: &str) -> Answer {
         return quiet(NO_SERVER);
     }
     let host = server_host(server);
+    // before the configuration is read: it can take hosts away, it adds none
+    if EcrRegistry::parse(&host).is_none() {
+        return quiet(NOT_FOUND);
+    }
     let loaded = match environment::load() {
         Ok(loaded) => loaded,
         Err(error) => return failed(&error, "correct the configuration; check it with: longshore config check"),
@@ -145,6 +151,9 @@ fn erase(server: &str) -> Answer {
     if server.trim().is_empty() {
         return quiet(NO_SERVER);
     }
+    if EcrRegistry::parse(&server_host(server)).is_none() {
+        return Answer::Done(String::new());
+    }
     let loaded = match environment::load() {
         Ok(loaded) => loaded,
         Err(error) => return failed(&error, "correct the configuration; check it with: longshore config check"),
@@ -164,17 +173,8 @@ fn quiet(cause: &str) -> Answer {
 }
 
 /// A failure with all its causes on one line.
-fn failed(error: &dyn std::error::Error, remedy: &str) -> Answer {
-    let mut cause = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let words = error.to_string();
-        if !cause.ends_with(&words) {
-            cause = format!("{cause}: {words}");
-        }
-        source = error.source();
-    }
-    let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+fn failed(error: &(dyn std::error::Error + 'static), remedy: &str) -> Answer {
+    let cause = chain(error);
     Answer::Failed { cause, remedy: Some(remedy.to_owned()) }
 }
 

@@ -69,25 +69,6 @@ impl Manifest {
         let size = bytes.len() as u64;
         Self { descriptor: Descriptor { media_type, digest, size }, bytes }
     }
-
-    /// The size this manifest gives for the blob `digest`, when it refers to it.
-    #[must_use]
-    pub fn size_of(&self, digest: &Digest) -> Option<u64> {
-        #[derive(Deserialize)]
-        struct Entry {
-            digest: String,
-            size: u64,
-        }
-        #[derive(Deserialize)]
-        struct References {
-            config: Option<Entry>,
-            #[serde(default)]
-            layers: Vec<Entry>,
-        }
-        let References { config, layers } = serde_json::from_slice(&self.bytes).ok()?;
-        let mut entries = config.into_iter().chain(layers);
-        entries.find(|entry| entry.digest == digest.as_str()).map(|entry| entry.size)
-    }
 }
 
 /// The media types a client accepts, in one spelling whatever the order and number of its `Accept` lines:
@@ -155,16 +136,5 @@ mod tests {
         let index = MediaType::new("application/vnd.oci.image.index.v1+json; charset=utf-8");
         assert!(Accept::new(["text/plain, */*"]).allows(&index));
         assert!(!Accept::new(["text/plain"]).allows(&index));
-    }
-
-    #[test]
-    fn sizes_of_config_and_layers_are_found() {
-        let digest = Digest::of(b"layer");
-        let text = format!(r#"{{"config":{{"digest":"x","size":1}},"layers":[{{"digest":"{digest}","size":5}}]}}"#);
-        let manifest = Manifest::new(MediaType::new("a/b"), Bytes::from(text));
-        assert_eq!(manifest.size_of(&digest), Some(5));
-        assert_eq!(manifest.size_of(&Digest::of(b"other")), None);
-        let garbage = Manifest::new(MediaType::new("a/b"), Bytes::from_static(b"not json"));
-        assert_eq!(garbage.size_of(&digest), None);
     }
 }

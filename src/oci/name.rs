@@ -187,6 +187,7 @@ pub fn server_host(server: &str) -> String {
     let server = server.trim();
     let server = server.split_once("://").map_or(server, |(_, rest)| rest);
     let server = server.split(['/', '?', '#']).next().unwrap_or_default();
+    let server = server.rsplit_once('@').map_or(server, |(_, host)| host);
     let host = server.split_once(':').map_or(server, |(host, _)| host);
     host.trim_end_matches('.').to_ascii_lowercase()
 }
@@ -235,6 +236,7 @@ mod tests {
             "public.ecr.aws:443",
             " public.ecr.aws.\n",
             "https://public.ecr.aws:443/v2/?x=y",
+            "https://AWS@public.ecr.aws/",
         ] {
             assert_eq!(server_host(server), "public.ecr.aws", "{server:?}");
         }

@@ -44,7 +44,10 @@ impl Route {
             return Ok(Some(Self::Base));
         }
         let path = path.strip_prefix('/').unwrap_or_default();
-        if let Some((name, _)) = path.split_once("/blobs/uploads") {
+        if let Some((name, session)) = path.rsplit_once("/blobs/uploads")
+            && (session.is_empty() || session.starts_with('/'))
+            && session.matches('/').count() <= 1
+        {
             let name = name.to_owned();
             return Ok(Some(Self::Repository { name, object: Object::Upload }));
         }
@@ -99,6 +102,7 @@ mod tests {
             ("/v2/h:5000/a/blobs/b/manifests/v1", "h:5000/a/blobs/b", Object::Manifest("v1".parse().unwrap())),
             (&format!("/v2/manifests/blobs/{DIGEST}"), "manifests", Object::Blob(digest.clone())),
             (&format!("/v2/a/b/manifests/{DIGEST}"), "a/b", Object::Manifest(Reference::Digest(digest.clone()))),
+            ("/v2/a/blobs/uploads/b/manifests/v1", "a/blobs/uploads/b", Object::Manifest("v1".parse().unwrap())),
             ("/v2/tags/list/tags/list", "tags/list", Object::Tags),
             (&format!("/v2/a/referrers/{DIGEST}"), "a", Object::Referrers(digest)),
             ("/v2/a/b/blobs/uploads/", "a/b", Object::Upload),

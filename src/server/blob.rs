@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use hyper::{
     Response, StatusCode,
-    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RANGE},
+    header::{
+        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_RANGE, RANGE,
+    },
 };
 
 use super::{
@@ -20,7 +22,10 @@ use crate::{
 pub(super) async fn blob(server: &Server, repository: Repository, digest: Digest, asked: &Asked<'_>) -> Handled {
     let blob = server.cache.blob(&repository, &digest, asked.client).await;
     let blob = blob.map_err(|error| Problem::cache(&error, Code::BlobUnknown))?;
-    let range = asked.headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(ByteRange::parse);
+    // a range of another content is no range of this one (RFC 9110 section 13.1.5)
+    let is_meant = asked.headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == format!("\"{digest}\"").as_bytes());
+    let range = asked.headers.get(RANGE).filter(|_| is_meant);
+    let range = range.and_then(|value| value.to_str().ok()).and_then(ByteRange::parse);
     let size = match &blob {
         Blob::Stored(reader) => Some(reader.size),
         Blob::Filling { size, .. } => *size,

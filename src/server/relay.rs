@@ -35,9 +35,16 @@ pub(super) async fn relay(
     let kept = kept.filter_map(|key| relayed.headers.get(&key).cloned().map(|value| (key, value)));
     response.headers_mut().extend(kept);
     let next = relayed.next.map(|next| next.replacen(&format!("/v2/{}/", repository.name), &format!("/v2/{name}/"), 1));
+    // the next page is asked for in the same way as this one
+    let next = next.map(|next| namespace(query).map_or(next.clone(), |ns| format!("{next}&ns={ns}")));
     let link = next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
     response.headers_mut().extend(link.map(|link| (LINK, link)));
     Ok((response, Status::Bypass, upstream_bytes))
+}
+
+fn namespace(query: Option<&str>) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.find(|(key, _)| key == "ns").map(|(_, value)| value.into_owned())
 }
 
 /// The query as upstream is to see it: `ns` was for us.

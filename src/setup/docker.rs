@@ -1,7 +1,7 @@
 //! `~/.docker/config.json`: the `credHelpers` entries that make docker ask this program for ECR credentials.
 //!
-//! Other entries keep their order and bytes' meaning; the file before the first change is kept beside it. Written whole
-//! or not at all.
+//! No byte of the other entries is touched; the file before the first change is kept beside it. Written whole or not at
+//! all. An entry of another helper is taken over only when its registry is asked for by name.
 
 use std::{
     env, fs, io,
@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize as _;
-use serde_json::{Map, Value, ser::PrettyFormatter};
+use jsonc_parser::{
+    ParseOptions,
+    cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode},
+};
 
 use crate::{ecr::EcrRegistry, oci::server_host};
 
@@ -93,7 +95,9 @@ impl Docker {
         }
         if let Some(before) = &before {
             let backup = self.backup();
-            if !backup.exists() {
+            // a file that has our entries already is not the one to come back to
+            let is_ours = !hosts_of(&self.helpers(&self.parse(before)?)?, HELPER).is_empty();
+            if !backup.exists() && !is_ours {
                 write(&backup, before).map_err(|source| Error::Io { path: backup, source })?;
             }
         }
@@ -106,8 +110,8 @@ impl Docker {
         let Some(now) = self.read()? else {
             return Ok(Outcome::Unchanged);
         };
-        let mut config = self.parse(&now)?;
-        let ours = ours(&config);
+        let config = self.parse(&now)?;
+        let ours = hosts_of(&self.helpers(&config)?, HELPER);
         if ours.is_empty() {
             return Ok(Outcome::Unchanged);
         }
@@ -121,53 +125,96 @@ impl Docker {
             self.drop_backup(&backup)?;
             return Ok(Outcome::Restored);
         }
-        let old = before.as_deref().map(|before| self.parse(before)).transpose()?.unwrap_or_default();
-        let helpers = config.get_mut(HELPERS).and_then(Value::as_object_mut);
-        if let Some(helpers) = helpers {
-            for host in &ours {
-                match old.get(HELPERS).and_then(|helpers| helpers.get(host)) {
-                    Some(value) => helpers.insert(host.clone(), value.clone()),
-                    None => helpers.shift_remove(host),
-                };
-            }
-            if helpers.is_empty() {
-                config.shift_remove(HELPERS);
-            }
-        }
-        self.write(&render(&config, indent(&now)))?;
+        self.remove(&config, before.as_deref(), &ours)?;
+        self.write(&config.to_string())?;
         self.drop_backup(&backup)?;
         Ok(Outcome::Removed)
     }
 
+    /// Takes our entries out of `config`, or puts back what stood there before.
+    fn remove(&self, config: &CstRootNode, before: Option<&str>, ours: &[String]) -> Result<(), Error> {
+        let before = self.parse(before.unwrap_or("{}"))?;
+        let before = self.helpers(&before)?;
+        let Some(helpers) = self.helpers(config)? else {
+            return Ok(());
+        };
+        for entry in helpers.properties() {
+            let Some(host) = entry.decoded_name().filter(|host| ours.contains(host)) else { continue };
+            match before.as_ref().and_then(|before| before.get(&host)).and_then(|entry| helper(&entry)) {
+                Some(old) => entry.set_value(CstInputValue::String(old)),
+                None => entry.remove(),
+            }
+        }
+        if before.is_none() && helpers.properties().is_empty() {
+            self.object(config)?.get(HELPERS).into_iter().for_each(CstObjectProp::remove);
+        }
+        Ok(())
+    }
+
     /// The file with our entries in, and which of them are new.
     fn wired(&self, before: Option<&str>, registries: &[String]) -> Result<(String, Vec<String>), Error> {
-        let mut config = self.parse(before.unwrap_or("{}"))?;
-        let mut hosts = vec![PUBLIC.to_owned()];
+        // how docker itself writes a file that is new
+        let config = self.parse(before.unwrap_or("{\n\t\"credHelpers\": {}\n}\n"))?;
+        let mut asked = Vec::new();
         for registry in registries {
             let host = server_host(registry);
             if EcrRegistry::parse(&host).is_none() {
                 return Err(Error::NotEcr(registry.clone()));
             }
-            hosts.push(host);
+            asked.push(host);
         }
-        hosts.extend(named(&config));
-        let helpers = config.entry(HELPERS).or_insert_with(|| Value::Object(Map::new()));
-        let Some(helpers) = helpers.as_object_mut() else {
-            return Err(self.not_dockers(format!("{HELPERS} is not an object")));
+        let object = self.object(&config)?;
+        let found = [PUBLIC.to_owned()].into_iter().chain(named(&object));
+        let helpers = match self.helpers(&config)? {
+            Some(helpers) => helpers,
+            None => object.object_value_or_set(HELPERS),
         };
         let mut wired = Vec::new();
-        for host in hosts {
-            if helpers.get(&host).and_then(Value::as_str) != Some(HELPER) {
-                helpers.insert(host.clone(), Value::from(HELPER));
-                wired.push(host);
+        for host in found.chain(asked.iter().cloned()) {
+            let ours = || CstInputValue::String(HELPER.to_owned());
+            match helpers.get(&host) {
+                None => drop(helpers.append(&host, ours())),
+                Some(entry) => match helper(&entry).as_deref() {
+                    Some(HELPER) => continue,
+                    Some(other) if other != INCUMBENT && !asked.contains(&host) => continue,
+                    _ => entry.set_value(ours()),
+                },
             }
+            wired.push(host);
         }
-        Ok((render(&config, indent(before.unwrap_or_default())), wired))
+        helpers.ensure_multiline();
+        Ok((config.to_string(), wired))
     }
 
-    fn parse(&self, text: &str) -> Result<Map<String, Value>, Error> {
-        serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
-            .map_err(|error| self.not_dockers(error.to_string()))
+    fn parse(&self, text: &str) -> Result<CstRootNode, Error> {
+        let options = ParseOptions {
+            allow_comments: false,
+            allow_loose_object_property_names: false,
+            allow_trailing_commas: false,
+            ..ParseOptions::default()
+        };
+        let text = if text.trim().is_empty() { "{}" } else { text };
+        // docker's own reader is strict: what it would refuse is not its configuration
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
+            .map_err(|error| self.not_dockers(error.to_string()))?;
+        CstRootNode::parse(text, &options).map_err(|error| self.not_dockers(error.to_string()))
+    }
+
+    fn object(&self, config: &CstRootNode) -> Result<CstObject, Error> {
+        config.object_value().ok_or_else(|| self.not_dockers("it is not an object".to_owned()))
+    }
+
+    /// The `credHelpers` of the file, if it has any.
+    fn helpers(&self, config: &CstRootNode) -> Result<Option<CstObject>, Error> {
+        let Some(entry) = self.object(config)?.get(HELPERS) else {
+            return Ok(None);
+        };
+        let is_null = entry.value().is_some_and(|value| value.as_null_keyword().is_some());
+        match entry.object_value() {
+            Some(helpers) => Ok(Some(helpers)),
+            None if is_null => Ok(None),
+            None => Err(self.not_dockers(format!("{HELPERS} is not an object"))),
+        }
     }
 
     fn not_dockers(&self, problem: String) -> Error {
@@ -199,32 +246,23 @@ impl Docker {
 }
 
 /// The ECR registries that the file names in logins, or in entries of Amazon's helper.
-fn named(config: &Map<String, Value>) -> Vec<String> {
-    let object = |key: &str| config.get(key).and_then(Value::as_object);
-    let logins = object("auths").into_iter().flatten().map(|(host, _)| host);
-    let incumbent = object(HELPERS).into_iter().flatten().filter(|(_, helper)| helper.as_str() == Some(INCUMBENT));
-    let hosts = logins.chain(incumbent.map(|(host, _)| host)).map(|host| server_host(host));
+fn named(config: &CstObject) -> Vec<String> {
+    let logins = config.object_value("auths").map(|logins| logins.properties()).unwrap_or_default();
+    let logins = logins.iter().filter_map(CstObjectProp::decoded_name);
+    let hosts = logins.chain(hosts_of(&config.object_value(HELPERS), INCUMBENT)).map(|host| server_host(&host));
     hosts.filter(|host| EcrRegistry::parse(host).is_some()).collect()
 }
 
-fn ours(config: &Map<String, Value>) -> Vec<String> {
-    let helpers = config.get(HELPERS).and_then(Value::as_object).into_iter().flatten();
-    helpers.filter(|(_, helper)| helper.as_str() == Some(HELPER)).map(|(host, _)| host.clone()).collect()
+/// The hosts whose entry is this helper.
+fn hosts_of(helpers: &Option<CstObject>, name: &str) -> Vec<String> {
+    let entries = helpers.as_ref().map(CstObject::properties).unwrap_or_default();
+    let of_helper = entries.iter().filter(|entry| helper(entry).as_deref() == Some(name));
+    of_helper.filter_map(CstObjectProp::decoded_name).collect()
 }
 
-/// How the file is indented: docker writes tabs, people often spaces.
-fn indent(text: &str) -> &str {
-    let line = text.lines().find(|line| line.starts_with([' ', '\t']));
-    line.map_or("\t", |line| &line[..line.len() - line.trim_start().len()])
-}
-
-fn render(config: &Map<String, Value>, indent: &str) -> String {
-    let mut text = Vec::new();
-    let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
-    config.serialize(&mut serializer).expect("a map of JSON values is JSON");
-    text.push(b'\n');
-    String::from_utf8(text).expect("JSON is UTF-8")
+/// The helper an entry names.
+fn helper(entry: &CstObjectProp) -> Option<String> {
+    entry.value()?.as_string_lit()?.decoded_value().ok()
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {
@@ -243,10 +281,21 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     if let Ok(metadata) = fs::metadata(path) {
         file.as_file().set_permissions(metadata.permissions())?;
+        keep_owner(file.path(), &metadata)?;
     }
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+/// root who changes a person's file does not take it away from them.
+fn keep_owner(path: &Path, before: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let now = fs::metadata(path)?;
+    if (now.uid(), now.gid()) == (before.uid(), before.gid()) {
+        return Ok(());
+    }
+    chown(path, Some(before.uid()), Some(before.gid()))
 }
 
 #[cfg(test)]

@@ -107,6 +107,11 @@ impl BlobStore {
             Err(error) => return Err(error),
         };
         let size = file.metadata()?.len();
+        if self.recorded_size(digest)? != Some(size) {
+            tracing::warn!(%digest, size, "cached content has not the size it was verified with and is fetched again");
+            self.remove(digest)?;
+            return Ok(None);
+        }
         // the order of eviction, not the content: a file system that refuses it is no reason to refuse the read
         let _ = file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
         Ok(Some(BlobReader { file: Arc::new(file), size, _lease: lease }))
@@ -120,7 +125,15 @@ impl BlobStore {
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = Arc::new(options.open(&path)?);
+        let file = match options.open(&path) {
+            // a cache invites deletion: whoever deleted it meant the content, not the daemon
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(self.0.dir.join("staging"))?;
+                options.open(&path)
+            }
+            opened => opened,
+        };
+        let file = Arc::new(file?);
         let (store, digest) = (self.clone(), digest.clone());
         Ok(BlobWriter { store, digest, file, path, verifier: Verifier::new(), written: 0 })
     }
@@ -129,8 +142,11 @@ impl BlobStore {
     pub fn remove(&self, digest: &Digest) -> io::Result<()> {
         let path = self.path(digest);
         let size = fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or_default();
-        fs::remove_file(path)?;
-        self.0.used.fetch_sub(size, Ordering::Relaxed);
+        match fs::remove_file(path) {
+            Ok(()) => self.forget(size),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
         Ok(())
     }
 
@@ -181,14 +197,18 @@ impl BlobWriter {
 
     fn place(&self, path: &Path) -> io::Result<()> {
         let parent = path.parent().expect("a content path has folders");
+        // as good as read now: a file system without access times must not make a fresh blob look old
+        let _ = self.file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
         self.file.sync_data()?;
+        // before the content: content without its size is a miss, never the other way round
+        self.store.record_size(&self.digest, self.written)?;
         fs::create_dir_all(parent)?;
         let replaced = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
         fs::rename(&self.path, path)?;
         folder::sync(parent)?;
         let inner = self.store.inner();
         let used = inner.used.fetch_add(self.written, Ordering::Relaxed) + self.written;
-        inner.used.fetch_sub(replaced, Ordering::Relaxed);
+        self.store.forget(replaced);
         if used > inner.bound {
             inner.full.notify_one();
         }

@@ -56,14 +56,13 @@ fn version(dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("VERSION");
     match fs::read_to_string(&path) {
         Ok(found) if found.trim() == VERSION => Ok(()),
-        Ok(found) => {
+        // an empty file is one that a full disk or a power cut kept from being written
+        Ok(found) if !found.trim().is_empty() => {
             let found = found.trim().to_owned();
             Err(OpenError::Version { dir: dir.to_owned(), found, known: VERSION })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::write(&path, format!("{VERSION}\n")).map_err(|source| io_error(&path, source))
-        }
-        Err(source) => Err(io_error(&path, source)),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(io_error(&path, source)),
+        _ => fs::write(&path, format!("{VERSION}\n")).map_err(|source| io_error(&path, source)),
     }
 }
 

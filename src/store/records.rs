@@ -1,4 +1,4 @@
-//! Small records in cacache's index: which manifests a repository has, and what its tags point to.
+//! Small records in cacache's index: the size of content, which manifests a repository has, what its tags point to.
 //!
 //! A record is written when its fact changes, never when it is merely confirmed: the index only grows per update.
 
@@ -11,14 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::{BlobStore, CommitError};
 use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Repository, Tag};
 
-/// What a tag pointed to, for clients that accept the same media types.
+/// What a tag pointed to, for clients that accept a certain set of media types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagEntry {
-    /// What the client accepted.
-    pub accept: String,
+    /// Whether it was this question's own set of media types that was answered with it.
+    pub same_accept: bool,
     /// The manifest the tag pointed to.
     pub descriptor: Descriptor,
 }
+
+/// What content was verified with; its size is the record's own.
+#[derive(Serialize, Deserialize)]
+struct ContentRecord {}
 
 #[derive(Serialize, Deserialize)]
 struct ManifestRecord {
@@ -32,6 +36,7 @@ struct TagRecord {
 
 #[derive(Serialize, Deserialize)]
 struct TagRecordEntry {
+    /// a fingerprint: a client may name any number of types
     accept: String,
     media_type: MediaType,
     digest: String,
@@ -53,7 +58,8 @@ impl BlobStore {
         writer.write(&manifest.bytes).map_err(io)?;
         writer.commit()?;
         let record = ManifestRecord { media_type: descriptor.media_type.clone() };
-        self.put(&manifest_key(repository, &descriptor.digest), descriptor, &record).map_err(io)
+        self.put(&manifest_key(repository, &descriptor.digest), &descriptor.digest, descriptor.size, &record)
+            .map_err(io)
     }
 
     /// A manifest that `repository` was seen to have. Its bytes are checked: they are few, and clients act on them.
@@ -87,35 +93,56 @@ impl BlobStore {
         let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut record = self.get::<TagRecord>(&key)?.unwrap_or_default();
         let entry = TagRecordEntry {
-            accept: accept.as_str().to_owned(),
+            accept: fingerprint(accept),
             media_type: descriptor.media_type.clone(),
             digest: descriptor.digest.to_string(),
             size: descriptor.size,
         };
-        record.entries.retain(|other| other.accept != entry.accept);
+        // an older manifest of the same question stays behind it: upstream may go before the newer one was fetched
+        record.entries.retain(|other| (&other.accept, &other.digest) != (&entry.accept, &entry.digest));
         record.entries.insert(0, entry);
         record.entries.truncate(ENTRIES_OF_A_TAG);
-        self.put(&key, descriptor, &record)
+        self.put(&key, &descriptor.digest, descriptor.size, &record)
+    }
+
+    /// Forgets a tag that is no more.
+    pub fn remove_tag(&self, repository: &Repository, tag: &Tag) -> io::Result<()> {
+        let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        index::delete(self.dir(), &tag_key(repository, tag)).map_err(into_io)
     }
 
     /// What a tag was last seen to point to, newest first.
-    pub fn tag(&self, repository: &Repository, tag: &Tag) -> io::Result<Vec<TagEntry>> {
+    pub fn tag(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> io::Result<Vec<TagEntry>> {
+        let accept = fingerprint(accept);
         let record = self.get::<TagRecord>(&tag_key(repository, tag))?.unwrap_or_default();
         let entries = record.entries.into_iter().filter_map(|entry| {
             let digest = entry.digest.parse().ok()?;
             let descriptor = Descriptor { media_type: entry.media_type, digest, size: entry.size };
-            Some(TagEntry { accept: entry.accept, descriptor })
+            Some(TagEntry { same_accept: entry.accept == accept, descriptor })
         });
         Ok(entries.collect())
     }
 
-    fn put(&self, key: &str, descriptor: &Descriptor, record: &impl Serialize) -> io::Result<()> {
-        let integrity = Integrity::from_hex(descriptor.digest.hex(), cacache::Algorithm::Sha256);
-        let size = usize::try_from(descriptor.size).map_err(io::Error::other)?;
-        let options = WriteOpts::new()
-            .integrity(integrity.map_err(io::Error::other)?)
-            .size(size)
-            .metadata(serde_json::to_value(record)?);
+    /// The size that content of this digest was verified with.
+    pub(super) fn recorded_size(&self, digest: &Digest) -> io::Result<Option<u64>> {
+        let found = index::find(self.dir(), &content_key(digest)).map_err(into_io)?;
+        Ok(found.map(|found| found.size as u64))
+    }
+
+    pub(super) fn record_size(&self, digest: &Digest, size: u64) -> io::Result<()> {
+        self.put(&content_key(digest), digest, size, &ContentRecord {})
+    }
+
+    /// Writes a record, unless the same one is there.
+    fn put(&self, key: &str, digest: &Digest, size: u64, record: &impl Serialize) -> io::Result<()> {
+        let integrity = Integrity::from_hex(digest.hex(), cacache::Algorithm::Sha256).map_err(io::Error::other)?;
+        let size = usize::try_from(size).map_err(io::Error::other)?;
+        let metadata = serde_json::to_value(record)?;
+        let known = index::find(self.dir(), key).map_err(into_io)?;
+        if known.is_some_and(|known| (known.size, &known.integrity, &known.metadata) == (size, &integrity, &metadata)) {
+            return Ok(());
+        }
+        let options = WriteOpts::new().integrity(integrity).size(size).metadata(metadata);
         index::insert(self.dir(), key, options).map(drop).map_err(into_io)
     }
 
@@ -130,12 +157,20 @@ impl BlobStore {
     }
 }
 
+fn content_key(digest: &Digest) -> String {
+    format!("content {digest}")
+}
+
 fn manifest_key(repository: &Repository, digest: &Digest) -> String {
     format!("manifest {repository}@{digest}")
 }
 
 fn tag_key(repository: &Repository, tag: &Tag) -> String {
     format!("tag {repository}:{tag}")
+}
+
+fn fingerprint(accept: &Accept) -> String {
+    Digest::of(accept.as_str().as_bytes()).hex()[..16].to_owned()
 }
 
 fn into_io(error: cacache::Error) -> io::Error {

@@ -60,7 +60,10 @@ impl BlobStore {
         }
         let goal = inner.bound - inner.bound / HEADROOM;
         let mut contents = contents(&inner.dir)?;
-        contents.sort_unstable_by_key(|content| content.read_at);
+        // what is really there counts: the running sum may have drifted
+        inner.used.store(contents.iter().map(|content| content.size).sum(), Ordering::Relaxed);
+        // what can never stay goes before what can, or one blob would empty the cache
+        contents.sort_unstable_by_key(|content| (content.size <= goal, content.read_at));
         let mut freed = 0;
         for content in contents {
             if self.used() <= goal {
@@ -71,7 +74,7 @@ impl BlobStore {
             }
             match fs::remove_file(&content.path) {
                 Ok(()) => {
-                    inner.used.fetch_sub(content.size, Ordering::Relaxed);
+                    self.forget(content.size);
                     freed += content.size;
                 }
                 Err(error) => warn!(path = %content.path.display(), %error, "content could not be deleted"),
@@ -79,6 +82,13 @@ impl BlobStore {
         }
         info!(freed, used = self.used(), bound = inner.bound, "cache swept");
         Ok(freed)
+    }
+
+    /// So many bytes are gone.
+    pub(super) fn forget(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        // an update that always gives a value cannot fail
+        let _ = self.inner().used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Counts the finished content anew.

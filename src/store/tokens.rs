@@ -89,7 +89,8 @@ impl TokenStore {
         let Ok(entry) = serde_json::from_reader::<_, Entry>(io::BufReader::new(file)) else {
             return Ok(None);
         };
-        Ok(Some((Secret::new(entry.token), UNIX_EPOCH + Duration::from_secs(entry.expires_at))))
+        let token = Secret::new(entry.token);
+        Ok(UNIX_EPOCH.checked_add(Duration::from_secs(entry.expires_at)).map(|expires_at| (token, expires_at)))
     }
 
     /// Keeps a token, and drops entries that are long over.
@@ -146,6 +147,8 @@ impl TokenStore {
 
     fn replace(&self, path: &Path, entry: &Entry) -> io::Result<()> {
         folder::create_private(&self.dir)?;
+        #[cfg(unix)]
+        fs::set_permissions(&self.dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         // made 0600 by tempfile
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
         let text = zeroize::Zeroizing::new(serde_json::to_vec(entry)?);
@@ -159,6 +162,10 @@ impl TokenStore {
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
+            // a lock file may be held, and deleting it would let a second one in
+            if entry.path().extension().is_some_and(|end| end == "lock") {
+                continue;
+            }
             let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
             if matches!(age, Ok(Ok(age)) if age > LONGEST_LIFE) {
                 let _ = fs::remove_file(entry.path());

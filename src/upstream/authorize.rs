@@ -1,10 +1,10 @@
 //! How each registry wants to be asked, learned from its challenges, and the Bearer tokens it gave.
 //!
-//! A password goes to the registry's own host, or to the token host the configuration names; to no other.
+//! A password goes to the registry's own scheme, host and port, or to the token host the configuration names; to no other.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,9 +13,10 @@ use hyper::{
     header::{AUTHORIZATION, HeaderValue},
 };
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use url::Url;
 
-use super::{Error, LONGEST_ERROR, Upstream, bare_request, challenge::Challenge};
+use super::{Error, LONGEST_ERROR, Refusal, Upstream, bare_request, challenge::Challenge};
 use crate::{
     credentials::Credential,
     ecr::EcrRegistry,
@@ -25,6 +26,8 @@ use crate::{
 
 /// How long a token lives whose service does not say: the distribution token specification's default.
 const DEFAULT_LIFE: Duration = Duration::from_mins(1);
+/// No token is trusted longer, whatever its service says.
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// A token is renewed this long before its end, so that it outlives the request it is for.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Stands for the repository's name in a remembered scope.
@@ -57,8 +60,11 @@ impl Authorization {
 #[derive(Debug, Default)]
 pub(super) struct Authorizations {
     challenges: Mutex<HashMap<Registry, Challenge>>,
-    tokens: Mutex<HashMap<Challenge, BearerToken>>,
+    tokens: Mutex<HashMap<TokenOf, Arc<OnceCell<BearerToken>>>>,
 }
+
+/// Whose token it is: never another registry's, even from the same service.
+type TokenOf = (Registry, Challenge);
 
 #[derive(Clone, Debug)]
 struct BearerToken {
@@ -70,32 +76,32 @@ impl Authorizations {
     pub(super) fn forget(&self, authorization: &Authorization) {
         if let Authorization::Bearer(refused) = authorization {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.retain(|_, token| token.secret != *refused);
+            tokens.retain(|_, cell| cell.get().is_none_or(|token| token.secret != *refused));
         }
     }
 
-    fn token(&self, challenge: &Challenge) -> Option<Secret> {
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(challenge).filter(|token| Instant::now() < token.good_until).map(|token| token.secret.clone())
-    }
-
-    fn keep(&self, challenge: Challenge, token: BearerToken) {
+    /// The place of a token: filled, or being filled by whoever came first.
+    fn cell(&self, of: TokenOf) -> Arc<OnceCell<BearerToken>> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.len() >= MOST_TOKENS {
             tokens.clear();
         }
-        tokens.insert(challenge, token);
+        let cell = tokens.entry(of).or_default();
+        if cell.get().is_some_and(|token| Instant::now() >= token.good_until) {
+            *cell = Arc::default();
+        }
+        Arc::clone(cell)
     }
 }
 
 impl Upstream {
-    /// Remembers how a registry wants to be asked; whether that was news.
-    pub(super) fn learn(&self, repository: &Repository, mut challenge: Challenge) -> bool {
+    /// Remembers how a registry wants to be asked.
+    pub(super) fn learn(&self, repository: &Repository, mut challenge: Challenge) {
         if let Challenge::Bearer { scope: Some(scope), .. } = &mut challenge {
             *scope = scope.replace(&format!("repository:{}:", repository.name), &format!("repository:{NAME}:"));
         }
         let mut challenges = self.authorizations.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-        challenges.insert(repository.registry.clone(), challenge.clone()).as_ref() != Some(&challenge)
+        challenges.insert(repository.registry.clone(), challenge);
     }
 
     /// What to send without being asked: private ECR is known to want Basic, others told us at the first refusal.
@@ -127,23 +133,27 @@ impl Upstream {
         challenge: Challenge,
         credential: &Credential,
     ) -> Result<Authorization, Error> {
-        if let Some(secret) = self.authorizations.token(&challenge) {
-            return Ok(Authorization::Bearer(secret));
-        }
-        let token = match self.fetch_token(registry, &challenge, credential).await {
-            // the password itself may be over: one more try with another, if there is another
-            Err(Error::Refused(refusal)) => {
-                let renewed = self.credentials.renew(registry, credential).await.map_err(Error::Credentials)?;
-                if renewed == *credential {
-                    return Err(Error::Refused(refusal));
-                }
-                self.fetch_token(registry, &challenge, &renewed).await?
-            }
-            fetched => fetched?,
+        let cell = self.authorizations.cell((registry.clone(), challenge.clone()));
+        let token = cell.get_or_try_init(|| self.fetch_or_renew(registry, &challenge, credential)).await?;
+        Ok(Authorization::Bearer(token.secret.clone()))
+    }
+
+    /// Fetches a token; when the password itself is over, once more with another, if there is another.
+    async fn fetch_or_renew(
+        &self,
+        registry: &Registry,
+        challenge: &Challenge,
+        credential: &Credential,
+    ) -> Result<BearerToken, Error> {
+        let refusal = match self.fetch_token(registry, challenge, credential).await {
+            Err(Error::Refused(refusal)) if is_about_the_password(&refusal) => refusal,
+            fetched => return fetched,
         };
-        let secret = token.secret.clone();
-        self.authorizations.keep(challenge, token);
-        Ok(Authorization::Bearer(secret))
+        let renewed = self.credentials.renew(registry, credential).await.map_err(Error::Credentials)?;
+        if renewed == *credential {
+            return Err(Error::Refused(refusal));
+        }
+        self.fetch_token(registry, challenge, &renewed).await
     }
 
     async fn fetch_token(
@@ -164,7 +174,7 @@ impl Upstream {
         let body = self.collect(registry, host, response.into_body(), LONGEST_ERROR).await?;
         if status != StatusCode::OK {
             let said = UpstreamError::parse(&body);
-            return Err(Error::Refused(super::Refusal { registry: registry.clone(), status, said, retry_after: None }));
+            return Err(Error::Refused(Refusal { registry: registry.clone(), status, said, retry_after: None }));
         }
         token(&body).ok_or_else(|| Error::protocol(registry, format!("the token service {uri} sent no token")))
     }
@@ -181,7 +191,8 @@ impl Upstream {
         }
         let asked = Url::parse(&self.uri(registry, "/")).map_err(|_| bad())?;
         let configured = self.config.rule(registry).and_then(|rule| rule.token_host.as_deref());
-        let own_host = url.host_str() == asked.host_str() || (configured.is_some() && url.host_str() == configured);
+        let is_configured = url.scheme() == "https" && url.port().is_none() && url.host_str() == configured;
+        let own_host = url.origin() == asked.origin() || is_configured;
         {
             let mut query = url.query_pairs_mut();
             query.extend_pairs(service.iter().map(|service| ("service", service)));
@@ -191,15 +202,21 @@ impl Upstream {
     }
 }
 
+fn is_about_the_password(refusal: &Refusal) -> bool {
+    refusal.status == StatusCode::UNAUTHORIZED || refusal.said.is_about_the_token()
+}
+
 fn token(body: &[u8]) -> Option<BearerToken> {
     #[derive(Deserialize)]
     struct Answer {
         token: Option<String>,
         access_token: Option<String>,
-        expires_in: Option<u64>,
+        #[serde(default)]
+        expires_in: serde_json::Value,
     }
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let secret = Secret::new(answer.token.or(answer.access_token).filter(|token| !token.is_empty())?);
-    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
+    // seconds, by the specification a whole number above zero; anything else counts as unsaid
+    let life = answer.expires_in.as_u64().map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE);
     Some(BearerToken { secret, good_until: Instant::now() + life.saturating_sub(MARGIN) })
 }

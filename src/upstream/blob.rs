@@ -44,7 +44,7 @@ impl Upstream {
         let question =
             Question { method: Method::GET, repository, path: format!("blobs/{digest}"), accept: None, from, client };
         let range = (from > 0).then(|| format!("bytes={from}-"));
-        let (response, host) = self.follow(&question, range.as_deref()).await?;
+        let (response, storage) = self.follow(&question, range.as_deref()).await?;
         let registry = &repository.registry;
         let (start, total) = match response.status() {
             StatusCode::OK => (0, content_length(response.headers())),
@@ -56,8 +56,9 @@ impl Upstream {
                 }
                 (start, total)
             }
-            _ => return Err(self.no_blob(repository, response, &host).await),
+            _ => return Err(self.no_blob(repository, response, storage).await),
         };
+        let host = storage.unwrap_or_else(|| registry.to_string());
         Ok(BlobBody { total, start, body: response.into_body(), host })
     }
 
@@ -75,7 +76,9 @@ impl Upstream {
         if !is_public {
             match self.ask(&question).await {
                 Ok(response) if response.status() == StatusCode::OK => return Ok(content_length(response.headers())),
-                Ok(response) if response.status().is_server_error() => {
+                Ok(response)
+                    if response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS =>
+                {
                     return Err(Error::Refused(self.refusal(repository, response).await));
                 }
                 Err(error @ (Error::Credentials(_) | Error::Unreachable { .. })) => return Err(error),
@@ -83,55 +86,58 @@ impl Upstream {
             }
         }
         question.method = Method::GET;
-        let (response, host) = self.follow(&question, Some("bytes=0-0")).await?;
+        let (response, storage) = self.follow(&question, Some("bytes=0-0")).await?;
         match response.status() {
             StatusCode::OK => Ok(content_length(response.headers())),
             StatusCode::PARTIAL_CONTENT => Ok(content_range(response.headers()).and_then(|(_, total)| total)),
             // of no bytes there is no first one
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(0)),
-            _ => Err(self.no_blob(repository, response, &host).await),
+            _ => Err(self.no_blob(repository, response, storage).await),
         }
     }
 
     /// A no of the registry is about what was asked. A no of the storage behind it (a signed URL that is over, most
     /// often) is not: asking the registry again may help.
-    async fn no_blob(&self, repository: &Repository, response: Response<Incoming>, host: &str) -> Error {
-        let registry = &repository.registry;
-        let own = self.uri(registry, "");
-        if own.ends_with(&format!("//{host}")) {
+    async fn no_blob(&self, repository: &Repository, response: Response<Incoming>, storage: Option<String>) -> Error {
+        let Some(host) = storage else {
             return Error::Refused(self.refusal(repository, response).await);
-        }
+        };
         let status = response.status();
-        Error::unreachable(registry, host, format!("the storage it redirected to answered {status}"))
+        Error::unreachable(&repository.registry, &host, format!("the storage it redirected to answered {status}"))
     }
 
-    /// Asks the registry and goes where it points. The range is asked of whoever has the bytes.
+    /// Asks the registry and goes where it points; tells which storage answered, if it was not the registry itself. The
+    /// range is asked of whoever has the bytes.
     async fn follow(
         &self,
         question: &Question<'_>,
         range: Option<&str>,
-    ) -> Result<(Response<Incoming>, String), Error> {
+    ) -> Result<(Response<Incoming>, Option<String>), Error> {
         let registry = &question.repository.registry;
         let mut response = self.ask(question).await?;
         let mut at = Url::parse(&self.uri(registry, "/")).map_err(|source| Error::protocol(registry, source))?;
+        let mut storage = None;
         for _ in 0..MOST_HOPS {
             if !response.status().is_redirection() {
-                return Ok((response, at.authority().to_owned()));
+                break;
             }
             at = self.target(registry, &at, response.headers())?;
+            storage = Some(host_and_port(&at));
             let request = storage_request(&at, range).map_err(|source| Error::protocol(registry, source))?;
             response = self.send(request, registry).await?;
         }
         if response.status().is_redirection() {
             return Err(Error::protocol(registry, format!("it redirected more than {MOST_HOPS} times")));
         }
-        Ok((response, at.authority().to_owned()))
+        Ok((response, storage))
     }
 
     fn target(&self, registry: &Registry, at: &Url, headers: &HeaderMap) -> Result<Url, Error> {
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| Error::protocol(registry, "it redirected to nowhere"))?;
-        let target = at.join(location).map_err(|source| Error::protocol(registry, source))?;
+        let mut target = at.join(location).map_err(|source| Error::protocol(registry, source))?;
+        // what stands in front of an @ is a credential: it is neither used nor shown
+        let _ = target.set_username("").and_then(|()| target.set_password(None));
         if target.scheme() == "https" || (target.scheme() == "http" && self.is_plain(registry)) {
             return Ok(target);
         }
@@ -164,6 +170,12 @@ fn storage_request(at: &Url, range: Option<&str>) -> hyper::http::Result<Request
         request.headers_mut().insert(RANGE, range.parse()?);
     }
     Ok(request)
+}
+
+/// A URL's host and port, as far as it has one.
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -94,6 +94,22 @@ impl Error {
         Self::protocol(registry, format!("a blob of {} bytes went on as one of {} bytes", size(before), size(now)))
     }
 
+    /// Whether the same question may be answered a moment later. Not after a 429: asking again makes it worse.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(refusal) => refusal.status.is_server_error(),
+            Self::Credentials(_) | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// Whether the registry said that there is no such thing.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::NOT_FOUND)
+    }
+
     /// Whether the upstream is out of order or overloaded, rather than saying something about what was asked:
     /// then a cached answer may stand in for it.
     #[must_use]

@@ -94,16 +94,24 @@ impl Upstream {
                 _ => return Ok(response),
             };
             let refusal = self.refusal(repository, response).await;
-            if !learned && challenge.is_some_and(|challenge| self.learn(repository, challenge)) {
-                learned = true;
-            } else if !renewed && (refusal.status == StatusCode::UNAUTHORIZED || refusal.said.is_about_the_token()) {
-                renewed = true;
-                if !self.renew(&repository.registry, &mut credential, &authorization).await? {
-                    return Err(Error::Refused(refusal));
-                }
-            } else {
+            if let Some(challenge) = challenge {
+                self.learn(repository, challenge);
+            }
+            let is_over = refusal.status == StatusCode::UNAUTHORIZED || refusal.said.is_about_the_token();
+            if !is_over {
                 return Err(Error::Refused(refusal));
             }
+            // what this challenge, or one that another request met, taught in the meantime
+            let known = self.known_authorization(repository, &credential).await?;
+            if !learned && known != authorization {
+                learned = true;
+                authorization = known;
+                continue;
+            }
+            if renewed || !self.renew(&repository.registry, &mut credential, &authorization).await? {
+                return Err(Error::Refused(refusal));
+            }
+            renewed = true;
             authorization = self.known_authorization(repository, &credential).await?;
         }
     }
@@ -171,7 +179,7 @@ impl Upstream {
 
     /// Sends a request and waits for the head of the answer.
     async fn send(&self, request: Request<Empty<Bytes>>, registry: &Registry) -> Result<Response<Incoming>, Error> {
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let host = request.uri().host().unwrap_or_default().to_owned();
         match self.timed(self.client.request(request)).await {
             Some(Ok(response)) => Ok(response),
             Some(Err(source)) => Err(Error::Unreachable { registry: registry.clone(), host, source: source.into() }),

@@ -59,6 +59,37 @@ async fn a_wrong_length_keeps_a_body_from_being_whole() {
 }
 
 #[tokio::test]
+async fn a_body_that_says_it_is_empty_is_not_a_whole_answer() {
+    never_whole(SIZE, |rule| rule.then(Action::WrongLength(-(SIZE as i64)))).await;
+    never_whole(SIZE, |rule| rule.then(Action::WrongLength(1000 - SIZE as i64))).await;
+}
+
+#[tokio::test]
+async fn a_cached_blob_that_lost_its_end_is_fetched_again() {
+    let rig = Rig::start().await;
+    let digest = rig.ecr.push_blob(APP, bytes());
+    let path = format!("/v2/{APP}/blobs/{digest}");
+    rig.get(&path).await.ok();
+    let (file, _) = rig.content().remove(0);
+    for size in [0, 1000] {
+        fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(size).unwrap();
+        assert_eq!(rig.head(&path).await.ok().header("content-length"), SIZE.to_string());
+        let reply = rig.get(&path).await.ok();
+        assert_eq!((reply.cache().to_owned(), reply.body.unwrap()), ("miss".to_owned(), bytes().into()));
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_storage_of_layers_is_not_asked_again_at_once() {
+    let rig = Rig::start().await;
+    let digest = rig.ecr.push_blob(APP, bytes());
+    let rule = Rule::on(Listener::Registry).registry_error(429, "TOOMANYREQUESTS", "Rate exceeded");
+    rig.ecr.fault(rule);
+    let reply = rig.get(&format!("/v2/{APP}/blobs/{digest}")).await;
+    assert_eq!((reply.status.as_u16(), rig.ecr.requests_to(Listener::Registry).len()), (429, 1));
+}
+
+#[tokio::test]
 async fn a_compressed_body_is_not_the_blob() {
     never_whole(SIZE, |rule| rule.then(Action::GzipEncode)).await;
 }

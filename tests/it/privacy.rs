@@ -58,6 +58,10 @@ async fn no_line_of_the_log_holds_a_secret_even_at_trace() {
     }
     rig.ecr.expire_tokens();
     rig.request("GET", &format!("/v2/{APP}/manifests/v1"), &NOSY).await.ok();
+    // so that nothing is still to be written
+    rig.daemon.signal("TERM");
+    rig.daemon.wait().await;
+    rig.daemon.wait_for_log("longshore::cli::serve: stopped");
     let log = rig.daemon.log();
     assert!(log.contains("TRACE"), "nothing was logged at trace: the test proves nothing");
     let mut secrets = vec!["s3cr3t".to_owned(), "Y2xpZW50OnMzY3IzdA".to_owned(), "an-example-secret-key".to_owned()];

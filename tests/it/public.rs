@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fake_ecr::{Image, Listener},
-    rig::{Daemon, Rig, program},
+    rig::{Daemon, Rig, program, together},
 };
 
 const APP: &str = "public.ecr.aws/alias/app";
@@ -56,6 +56,17 @@ async fn head_of_a_blob_works_although_ecr_public_refuses_it() {
     let reply = rig.head(&format!("/v2/{APP}/blobs/{digest}")).await.ok();
     assert_eq!(reply.header("content-length"), "123456");
     assert_eq!(rig.ecr.count(Listener::Registry, "HEAD"), 0);
+}
+
+#[tokio::test]
+async fn many_first_requests_at_once_share_one_token_and_all_succeed() {
+    let rig = Rig::start().await;
+    let digests: Vec<_> = (0..20_u8).map(|number| rig.ecr.push_blob(APP, vec![number; 1000])).collect();
+    let paths: Vec<_> = digests.iter().map(|digest| format!("/v2/{APP}/blobs/{digest}")).collect();
+    let replies = together(paths.iter().map(|path| rig.get(path))).await;
+    assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
+    let tokens = rig.ecr.requests_to(Listener::Registry).iter().filter(|r| r.path().starts_with("/token")).count();
+    assert_eq!((tokens, rig.mints()), (1, 1));
 }
 
 #[tokio::test]

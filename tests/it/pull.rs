@@ -264,6 +264,28 @@ async fn a_no_of_upstream_is_never_answered_from_the_cache() {
 }
 
 #[tokio::test]
+async fn a_deleted_tag_does_not_come_back_when_upstream_goes() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    rig.pull(APP, "v1").await;
+    rig.ecr.delete_tag(APP, "v1");
+    assert_eq!(rig.get(&format!("/v2/{APP}/manifests/v1")).await.status, 404);
+    rig.ecr.stop_listening();
+    assert_eq!(rig.get(&format!("/v2/{APP}/manifests/v1")).await.status, 502);
+}
+
+#[tokio::test]
+async fn a_tag_that_moved_to_what_was_never_fetched_falls_back_to_what_was() {
+    let rig = Rig::start().await;
+    let pushed = rig.ecr.push_image(APP, "v1", Image::linux_amd64().seed(1));
+    rig.pull(APP, "v1").await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64().seed(2));
+    rig.head(&format!("/v2/{APP}/manifests/v1")).await.ok();
+    rig.ecr.stop_listening();
+    assert_eq!(rig.get(&format!("/v2/{APP}/manifests/v1")).await.ok().header("docker-content-digest"), pushed.digest);
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_told_apart() {
     let rig = Rig::start().await;
     rig.ecr.push_image(APP, "v1", Image::linux_amd64());

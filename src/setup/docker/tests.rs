@@ -1,5 +1,7 @@
 //! What happens to a docker configuration file, and what does not.
 
+use serde_json::{Map, Value};
+
 use super::*;
 
 const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
@@ -46,6 +48,49 @@ fn what_is_there_keeps_its_order_and_comes_back_byte_for_byte() {
     assert_eq!(docker.undo().unwrap(), Outcome::Restored);
     assert_eq!(text(&docker), before);
     assert!(!docker.backup().exists());
+}
+
+#[test]
+fn not_a_byte_of_other_entries_is_touched() {
+    let before =
+        "{\n    \"zeta\": [1.50, 1e3, \"\\u00e9 <&>\"],\n    \"big\": 12345678901234567890123,\n    \"last\": {}\n}";
+    let (_dir, docker) = docker(Some(before));
+    docker.wire(&[]).unwrap();
+    let want =
+        before.replace("{}\n}", "{},\n    \"credHelpers\": {\n        \"public.ecr.aws\": \"longshore\"\n    }\n}");
+    assert_eq!(text(&docker), want);
+}
+
+#[test]
+fn another_helper_keeps_its_entry_until_its_registry_is_asked_for() {
+    let before = format!("{{\"auths\": {{\"{ECR}\": {{}}}}, \"credHelpers\": {{\"{ECR}\": \"pass\"}}}}");
+    let (_dir, docker) = docker(Some(&before));
+    assert_eq!(docker.wire(&[]).unwrap(), Outcome::Wired(vec![PUBLIC.into()]));
+    assert!(text(&docker).contains("\"pass\""));
+    assert_eq!(docker.wire(&[ECR.into()]).unwrap(), Outcome::Wired(vec![ECR.into()]));
+    assert!(!text(&docker).contains("\"pass\""));
+    docker.undo().unwrap();
+    assert!(text(&docker).contains("\"pass\"") && !text(&docker).contains("longshore"));
+}
+
+#[test]
+fn no_helpers_may_be_spelled_null() {
+    let (_dir, docker) = docker(Some("{\"credHelpers\": null}"));
+    docker.wire(&[]).unwrap();
+    let now: Value = serde_json::from_str(&text(&docker)).unwrap();
+    assert_eq!(now, serde_json::json!({ "credHelpers": { PUBLIC: "longshore" } }));
+    assert_eq!(docker.undo().unwrap(), Outcome::Restored);
+}
+
+#[test]
+fn undo_after_several_steps_goes_back_to_the_very_first() {
+    for first in [None, Some("{\n\t\"auths\": {}\n}\n")] {
+        let (_dir, docker) = docker(first);
+        docker.wire(&[]).unwrap();
+        docker.wire(&[ECR.into()]).unwrap();
+        assert_eq!(docker.undo().unwrap(), Outcome::Restored);
+        assert_eq!(fs::read_to_string(&docker.path).ok().as_deref(), first);
+    }
 }
 
 #[test]
