@@ -322,6 +322,22 @@ wire_docker() {
     "$bin/longshore" setup docker "$@" || die "the Docker configuration was left as it is (--no-docker passes over it)"
 }
 
+# Docker fails when its configuration names a helper that it does not find: without PATH only what is asked for is wired.
+offer_helper() {
+    case :$PATH: in
+        *:"$bin":*)
+            wire_docker
+            return
+            ;;
+    esac
+    say "attention" "$bin is not on PATH, where Docker looks for the credential helper; add it"
+    if [ -n "$registries" ]; then
+        wire_docker
+    else
+        say "not wired" "once it is on PATH, make Docker ask the helper: longshore setup docker --registry HOST"
+    fi
+}
+
 unwire_docker() {
     [ -x "$bin/longshore" ] || return 0
     "$bin/longshore" setup docker --undo ||
@@ -360,9 +376,13 @@ s3=prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com
 manifest_types="application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
 application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 
-check_demo() {
+# Before anything is built: what is missing is said in the first second.
+check_tools() {
     command -v curl >/dev/null || die "--demo needs curl"
     command -v sha256sum >/dev/null || command -v shasum >/dev/null || die "--demo needs sha256sum or shasum"
+}
+
+check_fake() {
     [ -x "$fake" ] || die "--demo needs the fake ECR, which this release does not contain: run it in a clone"
 }
 
@@ -564,16 +584,13 @@ main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/longshore.XXXXXX")
+    [ -z "$demo" ] || check_tools
     find_programs
-    [ -z "$demo" ] || check_demo
+    [ -z "$demo" ] || check_fake
     place "$programs/longshore" "$bin/longshore" 755
     place "$programs/docker-credential-longshore" "$bin/docker-credential-longshore" 755
     [ "$service" = no ] || install_service
-    [ "$docker" = no ] || wire_docker
-    case :$PATH: in
-        *:"$bin":*) ;;
-        *) say "attention" "$bin is not on PATH, where Docker looks for the credential helper; add it" ;;
-    esac
+    [ "$docker" = no ] || offer_helper
     [ -z "$demo" ] || run_demo
 }
 

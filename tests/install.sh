@@ -226,6 +226,19 @@ check_user() {
     check_uninstall "$unit"
 }
 
+# Docker is never pointed at a helper that it would not find.
+check_path() {
+    make_home
+    prefix="$home/.local"
+    cp "$home/.docker/config.json" "$work/docker.before"
+    install
+    fact "off PATH, an installation succeeds" status_is 0
+    fact "off PATH, it says how to wire Docker later" said "longshore setup docker --registry HOST"
+    fact "off PATH, Docker's configuration is left as it is" cmp -s "$home/.docker/config.json" "$work/docker.before"
+    path="$work/stand-ins:$prefix/bin:/usr/bin:/bin" install
+    fact "on PATH, Docker asks Longshore for ECR Public" contains "$home/.docker/config.json" '"public.ecr.aws": "longshore"'
+}
+
 check_again() {
     snapshot >"$work/before"
     : >"$work/calls"
@@ -431,6 +444,7 @@ make_stand_ins
 make_home
 check_options
 check_user
+check_path
 check_without_manager
 check_no_docker_configuration
 check_broken_docker_configuration

@@ -2,7 +2,7 @@
 //!
 //! A fill is a set of extents over a staging file. Its readers wait for bytes, never for the writer: how fast one reads
 //! slows neither the download nor the others. The last bytes are held back until the digest agreed, so no reader
-//! receives a whole wrong blob.
+//! receives a whole wrong blob; one that asks for a range before those last bytes gets it unverified, as from any registry.
 
 use std::{
     fs::File,

@@ -96,7 +96,7 @@ impl Docker {
         if let Some(before) = &before {
             let backup = self.backup();
             // a file that has our entries already is not the one to come back to
-            let is_ours = !hosts_of(&self.helpers(&self.parse(before)?)?, HELPER).is_empty();
+            let is_ours = !hosts_of(self.helpers(&self.parse(before)?)?.as_ref(), HELPER).is_empty();
             if !backup.exists() && !is_ours {
                 write(&backup, before).map_err(|source| Error::Io { path: backup, source })?;
             }
@@ -111,7 +111,7 @@ impl Docker {
             return Ok(Outcome::Unchanged);
         };
         let config = self.parse(&now)?;
-        let ours = hosts_of(&self.helpers(&config)?, HELPER);
+        let ours = hosts_of(self.helpers(&config)?.as_ref(), HELPER);
         if ours.is_empty() {
             return Ok(Outcome::Unchanged);
         }
@@ -249,13 +249,13 @@ impl Docker {
 fn named(config: &CstObject) -> Vec<String> {
     let logins = config.object_value("auths").map(|logins| logins.properties()).unwrap_or_default();
     let logins = logins.iter().filter_map(CstObjectProp::decoded_name);
-    let hosts = logins.chain(hosts_of(&config.object_value(HELPERS), INCUMBENT)).map(|host| server_host(&host));
+    let hosts = logins.chain(hosts_of(config.object_value(HELPERS).as_ref(), INCUMBENT)).map(|host| server_host(&host));
     hosts.filter(|host| EcrRegistry::parse(host).is_some()).collect()
 }
 
 /// The hosts whose entry is this helper.
-fn hosts_of(helpers: &Option<CstObject>, name: &str) -> Vec<String> {
-    let entries = helpers.as_ref().map(CstObject::properties).unwrap_or_default();
+fn hosts_of(helpers: Option<&CstObject>, name: &str) -> Vec<String> {
+    let entries = helpers.map(CstObject::properties).unwrap_or_default();
     let of_helper = entries.iter().filter(|entry| helper(entry).as_deref() == Some(name));
     of_helper.filter_map(CstObjectProp::decoded_name).collect()
 }

@@ -60,8 +60,9 @@ async fn a_wrong_length_keeps_a_body_from_being_whole() {
 
 #[tokio::test]
 async fn a_body_that_says_it_is_empty_is_not_a_whole_answer() {
-    never_whole(SIZE, |rule| rule.then(Action::WrongLength(-(SIZE as i64)))).await;
-    never_whole(SIZE, |rule| rule.then(Action::WrongLength(1000 - SIZE as i64))).await;
+    let size = i64::try_from(SIZE).unwrap();
+    never_whole(SIZE, |rule| rule.then(Action::WrongLength(-size))).await;
+    never_whole(SIZE, |rule| rule.then(Action::WrongLength(1000 - size))).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use longshore::oci::Digest;
 
 use crate::{
     fake_ecr::{Image, Knob, Listener, Rule},
-    rig::{ACCEPT, APP, Rig, together},
+    rig::{ACCEPT, APP, Daemon, Rig, program, together},
 };
 
 #[tokio::test]
@@ -232,6 +232,27 @@ async fn a_cached_image_pulls_by_tag_and_digest_while_upstream_is_gone() {
     assert_eq!((reply.status.as_u16(), reply.error().0.as_str()), (502, "UNKNOWN"));
     rig.ecr.resume();
     assert_eq!(rig.get(&format!("/v2/{APP}/manifests/v1")).await.ok().cache(), "hit");
+}
+
+#[tokio::test]
+async fn a_cached_tag_pulls_while_not_even_credentials_can_be_had() {
+    let mut rig = Rig::with("[cache]\nstale_after = \"25s\"").await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    let before = rig.pull(APP, "v1").await;
+    rig.daemon.kill();
+    // a role to assume, and nobody to ask for it: that is the network, not the identity
+    let aws = rig.dir.path().join("home/.aws");
+    std::fs::create_dir(&aws).unwrap();
+    let profile = "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = base\n\
+        [profile base]\naws_access_key_id = AKIDBASE\naws_secret_access_key = secret\n";
+    std::fs::write(aws.join("config"), profile).unwrap();
+    let mut command = program(env!("CARGO_BIN_EXE_longshore"), &rig.ecr, rig.dir.path());
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_PROFILE", "role").env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1");
+    let offline = Daemon::spawn(command, "debug");
+    rig.ecr.stop_listening();
+    let reply = offline.get(&format!("/v2/{APP}/manifests/v1")).await.ok();
+    assert_eq!((reply.cache(), reply.header("docker-content-digest")), ("stale", before.digest.as_str()));
 }
 
 #[tokio::test]
