@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::{Error, fill::Fill};
 use crate::{
+    chain::chain,
     oci::{Digest, Repository},
     store::{BlobStore, BlobWriter, CommitError},
     upstream::{self, Upstream},
@@ -121,7 +122,7 @@ impl Download {
     async fn fetch(&self) -> Result<(), Error> {
         // another download may have finished between the look into the store and this one's start
         let (store, digest) = (self.store.clone(), self.digest.clone());
-        let stored = super::blocking(move || store.read(&digest)).await.map_err(Error::store)?;
+        let stored = super::look(move || store.read(&digest)).await;
         if let Some(reader) = stored {
             self.fill.publish_file(Arc::clone(&reader.file));
             self.fill.publish_size(Some(reader.size));
@@ -137,19 +138,25 @@ impl Download {
         // when the disk refused, the fetch failed only because nobody took its bytes
         let writer = writer.map_err(Error::store)?;
         fetched?;
-        let committed = tokio::task::spawn_blocking(move || writer.commit()).await;
-        match committed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.not_committed(error)),
-            Err(died) => Err(Error::store(io::Error::other(died))),
+        match tokio::task::spawn_blocking(move || writer.commit())
+            .await
+            .map_err(io::Error::other)
+            .map_err(Error::store)?
+        {
+            Ok(()) => Ok(()),
+            // the bytes are verified, whoever waits for them shall have them
+            Err(error @ CommitError::Io { .. }) => {
+                let cause = chain(&error);
+                warn!(digest = %self.digest, cause, "a blob was served without being kept");
+                Ok(())
+            }
+            Err(error @ CommitError::Corrupt { .. }) => Err(self.corrupt(error)),
         }
     }
 
-    fn not_committed(&self, error: CommitError) -> Error {
-        if let CommitError::Corrupt { want, got } = &error {
-            let registry = &self.fill.repository.registry;
-            warn!(event = "digest_mismatch", %registry, %want, %got, "upstream sent wrong bytes; nothing was kept");
-        }
+    fn corrupt(&self, error: CommitError) -> Error {
+        let registry = &self.fill.repository.registry;
+        warn!(event = "digest_mismatch", %registry, %error, "upstream sent wrong bytes; nothing was kept");
         Error::Commit(Arc::new(error))
     }
 

@@ -11,8 +11,9 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{Cache, Error, Status, blocking};
+use super::{Cache, Error, Status, blocking, look};
 use crate::{
+    chain::chain,
     config,
     flight::Flights,
     oci::{Accept, Descriptor, Digest, Manifest, Reference, Repository, Tag},
@@ -106,7 +107,7 @@ impl Cache {
     pub async fn manifest(self: &Arc<Self>, question: ManifestQuestion) -> Result<ManifestAnswer, Error> {
         match question.reference.clone() {
             Reference::Digest(digest) => {
-                if let Some(manifest) = self.stored_manifest(&question.repository, &digest).await? {
+                if let Some(manifest) = self.stored_manifest(&question.repository, &digest).await {
                     return Ok(ManifestAnswer::stored(manifest, Status::Hit));
                 }
                 self.once(&question).await
@@ -118,11 +119,11 @@ impl Cache {
     async fn tag(self: &Arc<Self>, question: &ManifestQuestion, tag: &Tag) -> Result<ManifestAnswer, Error> {
         let ManifestQuestion { repository, accept, .. } = question;
         if let Some(digest) = self.tags.confirmed(repository, tag, accept)
-            && let Some(manifest) = self.stored_manifest(repository, &digest).await?
+            && let Some(manifest) = self.stored_manifest(repository, &digest).await
         {
             return Ok(ManifestAnswer::stored(manifest, Status::Hit));
         }
-        let Some(stale) = self.last_known(repository, tag, accept).await? else {
+        let Some(stale) = self.last_known(repository, tag, accept).await else {
             return self.once(question).await;
         };
         match timeout(self.tags.stale_after, self.once(question)).await {
@@ -165,7 +166,7 @@ impl Cache {
         let Reference::Tag(tag) = reference else {
             return self.fetch_manifest(question, reference).await;
         };
-        let is_known = !self.tag_entries(repository, tag, accept).await?.is_empty();
+        let is_known = !self.tag_entries(repository, tag, accept).await.is_empty();
         let answer = if *head || is_known {
             match self.upstream.head(repository, reference, accept, client).await.map_err(Arc::new)? {
                 Head::Manifest(manifest) => self.keep(repository, manifest).await?,
@@ -182,7 +183,7 @@ impl Cache {
 
     /// The answer once the digest behind a tag is known.
     async fn resolved(&self, question: &ManifestQuestion, descriptor: Descriptor) -> Result<ManifestAnswer, Error> {
-        if let Some(manifest) = self.stored_manifest(&question.repository, &descriptor.digest).await? {
+        if let Some(manifest) = self.stored_manifest(&question.repository, &descriptor.digest).await {
             return Ok(ManifestAnswer::stored(manifest, Status::Hit));
         }
         if question.head {
@@ -203,8 +204,7 @@ impl Cache {
         let put = put.map_err(std::io::Error::other).map_err(Error::store)?;
         if let Err(error) = put {
             // a disk that takes nothing is no reason to refuse what is in memory and verified
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(%error, cause, "a manifest is served without being kept");
+            tracing::warn!(error = chain(&error), "a manifest is served without being kept");
         }
         Ok(ManifestAnswer::fetched(manifest))
     }
@@ -218,7 +218,7 @@ impl Cache {
         descriptor: &Descriptor,
     ) -> Result<(), Error> {
         self.tags.confirm(repository, tag, accept, &descriptor.digest);
-        let entries = self.tag_entries(repository, tag, accept).await?;
+        let entries = self.tag_entries(repository, tag, accept).await;
         if entries.iter().find(|entry| entry.same_accept).is_some_and(|entry| entry.descriptor == *descriptor) {
             return Ok(());
         }
@@ -236,25 +236,25 @@ impl Cache {
     }
 
     /// The manifest a tag was last seen to point to, of a type the client can read.
-    async fn last_known(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Result<Option<Manifest>, Error> {
-        let mut entries = self.tag_entries(repository, tag, accept).await?;
+    async fn last_known(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Option<Manifest> {
+        let mut entries = self.tag_entries(repository, tag, accept).await;
         // first what the same kind of client got, then the newest of the others
         entries.sort_by_key(|entry| !entry.same_accept);
         for entry in entries.into_iter().filter(|entry| accept.allows(&entry.descriptor.media_type)) {
-            if let Some(manifest) = self.stored_manifest(repository, &entry.descriptor.digest).await? {
-                return Ok(Some(manifest));
+            if let Some(manifest) = self.stored_manifest(repository, &entry.descriptor.digest).await {
+                return Some(manifest);
             }
         }
-        Ok(None)
+        None
     }
 
-    async fn tag_entries(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Result<Vec<TagEntry>, Error> {
+    async fn tag_entries(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Vec<TagEntry> {
         let (store, repository, tag, accept) = (self.store.clone(), repository.clone(), tag.clone(), accept.clone());
-        blocking(move || store.tag(&repository, &tag, &accept)).await.map_err(Error::store)
+        look(move || store.tag(&repository, &tag, &accept)).await
     }
 
-    async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Result<Option<Manifest>, Error> {
+    async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Option<Manifest> {
         let (store, repository, digest) = (self.store.clone(), repository.clone(), digest.clone());
-        blocking(move || store.manifest(&repository, &digest)).await.map_err(Error::store)
+        look(move || store.manifest(&repository, &digest)).await
     }
 }

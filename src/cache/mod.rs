@@ -97,7 +97,7 @@ impl Cache {
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.
     pub async fn blob(&self, repository: &Repository, digest: &Digest, client: &str) -> Result<Blob, Error> {
-        if let Some(reader) = self.stored(digest).await? {
+        if let Some(reader) = self.stored(digest).await {
             return Ok(Blob::Stored(reader));
         }
         let (fill, started) = self.fills.join(repository, digest, client);
@@ -122,7 +122,7 @@ impl Cache {
         digest: &Digest,
         client: &str,
     ) -> Result<(Option<u64>, Status), Error> {
-        if let Some(reader) = self.stored(digest).await? {
+        if let Some(reader) = self.stored(digest).await {
             return Ok((Some(reader.size), Status::Hit));
         }
         if let Some(fill) = self.fills.running(digest).filter(|fill| fill.repository == *repository) {
@@ -142,10 +142,18 @@ impl Cache {
         self.fills.stop().await;
     }
 
-    async fn stored(&self, digest: &Digest) -> Result<Option<BlobReader>, Error> {
+    async fn stored(&self, digest: &Digest) -> Option<BlobReader> {
         let (store, digest) = (self.store.clone(), digest.clone());
-        blocking(move || store.read(&digest)).await.map_err(Error::store)
+        look(move || store.read(&digest)).await
     }
+}
+
+/// Looks into the store. One that cannot be read has nothing: that is no reason to refuse a pull.
+async fn look<T: Default + Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> T {
+    blocking(work).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the cache folder cannot be read");
+        T::default()
+    })
 }
 
 /// Runs what blocks on the file system where blocking is allowed.

@@ -217,6 +217,20 @@ async fn a_daemon_killed_in_the_middle_of_a_download_serves_no_part_as_the_whole
 }
 
 #[tokio::test]
+async fn a_store_that_takes_nothing_costs_only_the_cache() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64().layers(2, 200_000));
+    // a file where the folders of content should be: refused to root, too
+    let content = rig.cache().join("content-v2/sha256");
+    fs::remove_dir(&content).unwrap();
+    fs::write(&content, "").unwrap();
+    let first = rig.pull(APP, "v1").await;
+    assert_eq!(rig.pull(APP, "v1").await, first);
+    assert!(rig.daemon.log().contains("a blob was served without being kept"));
+    assert_eq!(files(&rig, "staging"), 0);
+}
+
+#[tokio::test]
 async fn a_damaged_manifest_in_the_cache_is_fetched_again() {
     let rig = Rig::start().await;
     let pushed = rig.ecr.push_image(APP, "v1", Image::linux_amd64());

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use crate::{
     fake_ecr::{Listener, Rule},
-    rig::{REGISTRY, Rig, text},
+    rig::{REGISTRY, Rig, program, run, text},
 };
 
 const NOT_FOUND: &str = "credentials not found in native keychain\n";
@@ -33,6 +33,22 @@ async fn a_warm_get_asks_nobody() {
     rig.ecr.stop_listening();
     let output = rig.helper("get", REGISTRY);
     assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_warm_get_sets_up_no_runtime() {
+    let rig = Rig::start().await;
+    // three streams and one file at a time: too few for the event queue of a runtime, let alone a socket
+    let few = |rig: &Rig| {
+        let helper = env!("CARGO_BIN_EXE_docker-credential-longshore");
+        let mut command = program("/bin/sh", &rig.ecr, rig.dir.path());
+        run(command.args(["-c", "ulimit -n 4 && exec \"$0\" get", helper]), REGISTRY)
+    };
+    let cold = few(&rig);
+    assert_eq!(cold.status.code(), Some(1), "a cold get cannot do with so few: the limit proves something");
+    rig.helper("get", REGISTRY);
+    let warm = few(&rig);
+    assert!(warm.status.success(), "{warm:?}");
 }
 
 #[tokio::test]

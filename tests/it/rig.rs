@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -256,7 +256,7 @@ impl Daemon {
         let (stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                kept.text.lock().unwrap().extend([&line, "\n"]);
+                kept.text.lock().unwrap_or_else(PoisonError::into_inner).extend([&line, "\n"]);
                 kept.grew.notify_all();
             }
         });
@@ -291,7 +291,7 @@ impl Daemon {
 
     /// What was logged so far.
     pub fn log(&self) -> String {
-        self.log.text.lock().unwrap().clone()
+        self.log.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until a text is logged, and returns what follows it on its line.
@@ -336,7 +336,7 @@ impl Drop for Daemon {
 
 impl Log {
     fn wait_for(&self, wanted: &str) -> String {
-        let text = self.text.lock().unwrap();
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let (text, timed) = self.grew.wait_timeout_while(text, HANGS, |text| !text.contains(wanted)).unwrap();
         assert!(!timed.timed_out(), "{wanted:?} was not logged: {}", *text);
         let (_, after) = text.split_once(wanted).unwrap();
