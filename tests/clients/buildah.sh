@@ -25,7 +25,10 @@ buildah_mirror() { CONTAINERS_REGISTRIES_CONF=$STATE/etc/buildah.mirror.conf bui
 # The image id and the digest it was pulled by.
 buildah_identity() { buildah_here inspect --type image "$1" | jq -r '"\(.FromImageID) \(.FromImageDigest)"'; }
 
-buildah_forget() { buildah_here rmi --all --force >/dev/null; }
+buildah_forget() {
+    buildah_here rmi --all --force >/dev/null
+    [ -z "$(buildah_here images --quiet)" ] || die "buildah keeps images after every one was removed"
+}
 
 buildah_more() {
     local direct

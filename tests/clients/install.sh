@@ -37,7 +37,8 @@ apt_without_services() (
     trap 'exit 130' INT
     trap 'exit 143' TERM
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || exit 1
-    DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    # Another installation may be at work: wait for it.
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@"
 )
 
 install_missing() {

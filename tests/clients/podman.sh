@@ -25,7 +25,10 @@ podman_mirror() { CONTAINERS_REGISTRIES_CONF=$STATE/etc/podman.mirror.conf podma
 # The image id and the digest it was pulled by.
 podman_identity() { podman_here image inspect --format '{{.Id}} {{.Digest}}' "$1"; }
 
-podman_forget() { podman_here rmi --all --force >/dev/null; }
+podman_forget() {
+    podman_here rmi --all --force >/dev/null
+    [ -z "$(podman_here images --quiet)" ] || die "podman keeps images after every one was removed"
+}
 
 podman_more() {
     local direct
