@@ -177,10 +177,16 @@ impl Upstream {
         rule.and_then(|rule| rule.endpoint.as_ref()).is_some_and(|endpoint| !endpoint.tls)
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer. Once more if the connection ended instead: an idle one may be
+    /// closed by the other side just as it is taken up again, and nothing that is asked here changes anything.
     async fn send(&self, request: Request<Empty<Bytes>>, registry: &Registry) -> Result<Response<Incoming>, Error> {
         let host = request.uri().host().unwrap_or_default().to_owned();
-        match self.timed(self.client.request(request)).await {
+        let again = request.clone();
+        let mut sent = self.timed(self.client.request(request)).await;
+        if matches!(&sent, Some(Err(error)) if !error.is_connect()) {
+            sent = self.timed(self.client.request(again)).await;
+        }
+        match sent {
             Some(Ok(response)) => Ok(response),
             Some(Err(source)) => Err(Error::Unreachable { registry: registry.clone(), host, source: source.into() }),
             None => Err(Error::silent(registry, host, self.idle_timeout())),

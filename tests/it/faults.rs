@@ -161,6 +161,19 @@ async fn redirects_without_end_are_given_up() {
 }
 
 #[tokio::test]
+async fn a_connection_that_ends_instead_of_answering_is_replaced_once() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    let path = format!("/v2/{APP}/manifests/v1");
+    let fault = rig.ecr.fault(Rule::on(Listener::Registry).once().then(Action::CloseBeforeResponse));
+    rig.get(&path).await.ok();
+    assert_eq!(fault.hits(), 1);
+    let fault = rig.ecr.fault(Rule::on(Listener::Registry).then(Action::CloseBeforeResponse));
+    assert_eq!(rig.get(&format!("/v2/{APP}/manifests/v2")).await.status, 502);
+    assert_eq!(fault.hits(), 2);
+}
+
+#[tokio::test]
 async fn a_captive_portal_is_not_taken_for_a_manifest() {
     let rig = Rig::start().await;
     rig.ecr.push_image(APP, "v1", Image::linux_amd64());
