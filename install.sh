@@ -322,20 +322,19 @@ wire_docker() {
     "$bin/longshore" setup docker "$@" || die "the Docker configuration was left as it is (--no-docker passes over it)"
 }
 
-# Docker fails when its configuration names a helper that it does not find: without PATH only what is asked for is wired.
+# Docker fails when its configuration names a helper that it does not find: off PATH nothing is wired.
 offer_helper() {
+    wiring="longshore setup docker"
+    for registry in $registries; do
+        wiring="$wiring --registry $registry"
+    done
     case :$PATH: in
-        *:"$bin":*)
-            wire_docker
-            return
+        *:"$bin":*) wire_docker ;;
+        *)
+            say "attention" "$bin is not on PATH, where Docker looks for the credential helper; add it"
+            say "not wired" "then make Docker ask the helper: $wiring"
             ;;
     esac
-    say "attention" "$bin is not on PATH, where Docker looks for the credential helper; add it"
-    if [ -n "$registries" ]; then
-        wire_docker
-    else
-        say "not wired" "once it is on PATH, make Docker ask the helper: longshore setup docker --registry HOST"
-    fi
 }
 
 unwire_docker() {

@@ -145,7 +145,7 @@ install() {
     (
         # The number stays the same through both.
         cd "$work" && echo "$BASHPID" >"$work/pid" && exec env -i HOME="$home" TMPDIR="$work/temporary" \
-            PATH="${path:-$work/stand-ins:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}" \
+            PATH="${path:-$work/stand-ins:${prefix:+$prefix/bin:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}" \
             STAND_IN_USER="$user" STAND_IN_SYSTEM="$system" STAND_IN_MANAGER="$manager" \
             STAND_IN_LOG="$work/calls" STAND_IN_PREFIX="$prefix" \
             dash "$archive/install.sh" "$@"
@@ -207,7 +207,6 @@ check_user() {
         same_file "$archive/bin/docker-credential-longshore" "$prefix/bin/docker-credential-longshore"
     fact "the daemon may be run by all" has_mode "$prefix/bin/longshore" 755
     fact "the helper may be run by all" has_mode "$prefix/bin/docker-credential-longshore" 755
-    fact "a folder outside PATH is warned about" said "is not on PATH"
     local unit="$home/.config/systemd/user/longshore.service"
     fact "the unit starts what was installed" contains "$unit" "ExecStart=\"$prefix/bin/longshore\" serve"
     fact "nothing in the unit is left to fill in" lacks "$unit" "@"
@@ -231,11 +230,12 @@ check_path() {
     make_home
     prefix="$home/.local"
     cp "$home/.docker/config.json" "$work/docker.before"
-    install
+    path="$work/stand-ins:/usr/bin:/bin" install --registry "$registry"
     fact "off PATH, an installation succeeds" status_is 0
-    fact "off PATH, it says how to wire Docker later" said "longshore setup docker --registry HOST"
+    fact "off PATH, it says that it is" said "is not on PATH"
+    fact "off PATH, it says how to wire Docker later" said "longshore setup docker --registry $registry"
     fact "off PATH, Docker's configuration is left as it is" cmp -s "$home/.docker/config.json" "$work/docker.before"
-    path="$work/stand-ins:$prefix/bin:/usr/bin:/bin" install
+    install
     fact "on PATH, Docker asks Longshore for ECR Public" contains "$home/.docker/config.json" '"public.ecr.aws": "longshore"'
 }
 
@@ -247,7 +247,7 @@ check_again() {
     fact "a second installation succeeds" status_is 0
     fact "a second installation changes no file" diff "$work/before" "$work/after"
     fact "a second installation does not restart the service" called "systemctl --user start longshore.service"
-    path="$work/stand-ins:$prefix/bin:/usr/bin:/bin" install --registry "$registry"
+    install --registry "$registry"
     fact "a folder on PATH is not warned about" lacks "$work/output" "is not on PATH"
 }
 

@@ -67,9 +67,10 @@ impl Fill {
         self.progress.borrow().outcome.is_none()
     }
 
-    /// Whether upstream has begun to answer.
-    pub(super) fn is_sized(&self) -> bool {
-        self.progress.borrow().is_sized
+    /// Whether its bytes have begun to come, as far as readers are concerned.
+    pub(super) fn is_flowing(&self) -> bool {
+        let progress = self.progress.borrow();
+        progress.is_sized && progress.size.is_none_or(|size| size > HOLD_BACK)
     }
 
     /// Where the bytes are found once extents are published.

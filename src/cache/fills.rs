@@ -58,7 +58,7 @@ impl Fills {
     pub(super) fn join(&self, repository: &Repository, digest: &Digest, client: &str) -> (Arc<Fill>, bool) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // another registry's download is joined once it has begun to come: its silence is not this one's
-        let may_join = |fill: &Arc<Fill>| fill.repository.registry == repository.registry || fill.is_sized();
+        let may_join = |fill: &Arc<Fill>| fill.repository.registry == repository.registry || fill.is_flowing();
         if let Some(fill) = running(&table, digest).filter(may_join) {
             return (fill, false);
         }

@@ -142,15 +142,7 @@ impl Cache {
         let key = (repository.clone(), reference.clone(), accept.clone(), *head);
         let work = || {
             let (cache, question) = (Arc::clone(self), question.clone());
-            async move {
-                let outcome = cache.fetch(&question).await;
-                if let (Reference::Tag(tag), Err(Error::Upstream(error))) = (&question.reference, &outcome)
-                    && error.is_absence()
-                {
-                    cache.forget(&question.repository, tag).await;
-                }
-                outcome
-            }
+            async move { cache.fetch(&question).await }
         };
         let (outcome, started) = self.tags.flights.join(key, work).await.map_err(|_| Error::GivenUp)?;
         let mut answer = outcome?;
@@ -167,13 +159,20 @@ impl Cache {
             return self.fetch_manifest(question, reference).await;
         };
         let is_known = !self.tag_entries(repository, tag, accept).await.is_empty();
-        let answer = if *head || is_known {
-            match self.upstream.head(repository, reference, accept, client).await.map_err(Arc::new)? {
-                Head::Manifest(manifest) => self.keep(repository, manifest).await?,
-                Head::Descriptor(descriptor) => self.resolved(question, descriptor).await?,
-            }
+        let found = if *head || is_known {
+            self.upstream.head(repository, reference, accept, client).await
         } else {
-            self.fetch_manifest(question, reference).await?
+            self.upstream.manifest(repository, reference, accept, client).await.map(Head::Manifest)
+        };
+        let answer = match found {
+            Ok(Head::Manifest(manifest)) => self.keep(repository, manifest).await?,
+            Ok(Head::Descriptor(descriptor)) => self.resolved(question, descriptor).await?,
+            Err(error) => {
+                if error.is_absence() {
+                    self.forget(repository, tag, accept).await;
+                }
+                return Err(Arc::new(error).into());
+            }
         };
         if let Err(error) = self.point(repository, tag, accept, &answer.descriptor).await {
             tracing::warn!(%repository, %tag, error = error.message(), "a tag is answered without being remembered");
@@ -228,9 +227,9 @@ impl Cache {
     }
 
     /// A tag that upstream does not know is not served when upstream is gone, either.
-    async fn forget(&self, repository: &Repository, tag: &Tag) {
-        let (store, of, name) = (self.store.clone(), repository.clone(), tag.clone());
-        if let Err(error) = blocking(move || store.remove_tag(&of, &name)).await {
+    async fn forget(&self, repository: &Repository, tag: &Tag, accept: &Accept) {
+        let (store, of, name, types) = (self.store.clone(), repository.clone(), tag.clone(), accept.clone());
+        if let Err(error) = blocking(move || store.remove_tag(&of, &name, &types)).await {
             tracing::warn!(%repository, %tag, %error, "a tag that is gone upstream could not be forgotten");
         }
     }

@@ -110,7 +110,7 @@ struct RawRegistry {
     endpoint: Option<Text<Endpoint>>,
     username: Option<Spanned<String>>,
     password_file: Option<Spanned<WholePath>>,
-    token_host: Option<Text<Registry>>,
+    token_host: Option<Spanned<Text<Registry>>>,
 }
 
 /// A path from the root: where a program happens to be started must not matter.
@@ -233,11 +233,15 @@ fn rule(raw: RawRegistry) -> Result<RegistryRule, (usize, String)> {
         }
         _ => {}
     }
+    if let Some(host) = raw.token_host.as_ref().filter(|host| host.get_ref().0.as_str().contains(':')) {
+        let problem = "the token service is reached by https on its usual port; write the host without a port";
+        return Err((host.span().start, problem.to_owned()));
+    }
     Ok(RegistryRule {
         pattern: raw.r#match.0,
         endpoint: raw.endpoint.map(|text| text.0),
         username: raw.username.map(Spanned::into_inner),
         password_file: raw.password_file.map(|file| file.into_inner().0),
-        token_host: raw.token_host.map(|text| text.0.host().to_owned()),
+        token_host: raw.token_host.map(|text| text.into_inner().0.host().to_owned()),
     })
 }

@@ -28,6 +28,7 @@ fn mistakes_are_named_with_their_line_and_key() {
     rejected("[upstream]\nidle_timeout = \"0s\"", 2, "upstream.idle_timeout", "lets nothing through");
     rejected("[cache]\ndir = \"\"", 2, "cache.dir", "begins with /");
     rejected("[cache]\ndir = \"cache\"", 2, "cache.dir", "begins with /");
+    rejected("[[registry]]\nmatch = \"a.b\"\ntoken_host = \"c.b:8443\"", 3, "registry.token_host", "without a port");
     rejected("[[registry]]\nmatch = \"a.b\"\nusername = \"u\"", 3, "registry.username", "password_file");
     rejected("listen = \"5577\"", 1, "listen", "\"127.0.0.1:5577\"");
     rejected("[[registry]]\nmatch = \"**.example\"", 2, "registry.match", "host pattern");

@@ -29,6 +29,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(7);
 /// ECR Public works without credentials; how long a machine that has none is not asked again.
 const ANONYMOUS_FOR: Duration = Duration::from_mins(10);
+/// How long one is not asked again whose credentials cannot be had now.
+const ANONYMOUS_FOR_NOW: Duration = Duration::from_secs(30);
 
 /// What is presented to a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub struct Credentials {
     config: Arc<Config>,
     tokens: TokenStore,
     memory: Arc<Mutex<HashMap<TokenScope, AuthorizationToken>>>,
-    anonymous_since: Mutex<HashMap<TokenScope, Instant>>,
+    anonymous_until: Mutex<HashMap<TokenScope, Instant>>,
     flights: Flights<TokenScope, Minted>,
 }
 
@@ -105,8 +107,8 @@ impl Credentials {
     /// Credentials by the rules of `config`, with tokens kept in `tokens`.
     #[must_use]
     pub fn new(config: Arc<Config>, tokens: TokenStore) -> Self {
-        let (memory, anonymous_since, flights) = Default::default();
-        Self { config, tokens, memory, anonymous_since, flights }
+        let (memory, anonymous_until, flights) = Default::default();
+        Self { config, tokens, memory, anonymous_until, flights }
     }
 
     /// The token that is on disk for `scope`, if it may still be handed out: no network, no AWS.
@@ -171,19 +173,21 @@ impl Credentials {
     }
 
     fn is_anonymous(&self, scope: &TokenScope) -> bool {
-        let since = self.anonymous_since.lock().unwrap_or_else(PoisonError::into_inner).get(scope).copied();
-        since.is_some_and(|since| since.elapsed() < ANONYMOUS_FOR)
+        let until = self.anonymous_until.lock().unwrap_or_else(PoisonError::into_inner).get(scope).copied();
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     fn go_anonymous(&self, scope: &TokenScope, error: &Error) -> Credential {
         let is_bare = matches!(error, Error::Mint { source, .. } if source.kind == MintErrorKind::NoCredentials);
-        if is_bare {
+        let time = if is_bare {
             info!("no AWS credentials: ECR Public is used anonymously, which limits pulls to one a second");
-            let mut since = self.anonymous_since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.insert(scope.clone(), Instant::now());
+            ANONYMOUS_FOR
         } else {
             warn!(%error, "ECR Public is used anonymously for now, which limits pulls to one a second");
-        }
+            ANONYMOUS_FOR_NOW
+        };
+        let mut until = self.anonymous_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.insert(scope.clone(), Instant::now() + time);
         Credential::Anonymous
     }
 }

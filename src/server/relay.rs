@@ -36,7 +36,7 @@ pub(super) async fn relay(
     response.headers_mut().extend(kept);
     let next = relayed.next.map(|next| next.replacen(&format!("/v2/{}/", repository.name), &format!("/v2/{name}/"), 1));
     // the next page is asked for in the same way as this one
-    let next = next.map(|next| namespace(query).map_or(next.clone(), |ns| format!("{next}&ns={ns}")));
+    let next = next.map(|next| namespace(query).map_or(next.clone(), |ns| with_namespace(&next, &ns)));
     let link = next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
     response.headers_mut().extend(link.map(|link| (LINK, link)));
     Ok((response, Status::Bypass, upstream_bytes))
@@ -45,6 +45,11 @@ pub(super) async fn relay(
 fn namespace(query: Option<&str>) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     pairs.find(|(key, _)| key == "ns").map(|(_, value)| value.into_owned())
+}
+
+fn with_namespace(path: &str, namespace: &str) -> String {
+    let pair = form_urlencoded::Serializer::new(String::new()).append_pair("ns", namespace).finish();
+    format!("{path}{}{pair}", if path.contains('?') { '&' } else { '?' })
 }
 
 /// The query as upstream is to see it: `ns` was for us.

@@ -97,7 +97,7 @@ impl Docker {
             let backup = self.backup();
             // a file that has our entries already is not the one to come back to
             let is_ours = !hosts_of(self.helpers(&self.parse(before)?)?.as_ref(), HELPER).is_empty();
-            if !backup.exists() && !is_ours {
+            if !is_ours {
                 write(&backup, before).map_err(|source| Error::Io { path: backup, source })?;
             }
         }
@@ -112,12 +112,13 @@ impl Docker {
         };
         let config = self.parse(&now)?;
         let ours = hosts_of(self.helpers(&config)?.as_ref(), HELPER);
+        let backup = self.backup();
         if ours.is_empty() {
+            self.drop_backup(&backup)?;
             return Ok(Outcome::Unchanged);
         }
-        let backup = self.backup();
         let before = read(&backup).map_err(|source| Error::Io { path: backup.clone(), source })?;
-        if self.wired(before.as_deref(), &ours)?.0 == now {
+        if self.wired(before.as_deref(), &ours).is_ok_and(|(wired, _)| wired == now) {
             match &before {
                 Some(before) => self.write(before)?,
                 None => fs::remove_file(&self.path).map_err(|source| self.io(source))?,

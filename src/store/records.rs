@@ -45,6 +45,8 @@ struct TagRecordEntry {
 
 /// A tag remembers this many sets of accepted types: more than there are kinds of clients.
 const ENTRIES_OF_A_TAG: usize = 16;
+/// What a question was answered with last, and before that.
+const ENTRIES_OF_A_QUESTION: usize = 2;
 /// Records are read, changed and written one at a time.
 static WRITING: Mutex<()> = Mutex::new(());
 
@@ -101,14 +103,32 @@ impl BlobStore {
         // an older manifest of the same question stays behind it: upstream may go before the newer one was fetched
         record.entries.retain(|other| (&other.accept, &other.digest) != (&entry.accept, &entry.digest));
         record.entries.insert(0, entry);
+        let mut seen = Vec::new();
+        record.entries.retain(|entry| {
+            seen.push(entry.accept.clone());
+            seen.iter().filter(|accept| **accept == entry.accept).count() <= ENTRIES_OF_A_QUESTION
+        });
         record.entries.truncate(ENTRIES_OF_A_TAG);
         self.put(&key, &descriptor.digest, descriptor.size, &record)
     }
 
-    /// Forgets a tag that is no more.
-    pub fn remove_tag(&self, repository: &Repository, tag: &Tag) -> io::Result<()> {
+    /// Forgets what a tag pointed to for clients that accept `accept`.
+    pub fn remove_tag(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> io::Result<()> {
+        let (key, accept) = (tag_key(repository, tag), fingerprint(accept));
         let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        index::delete(self.dir(), &tag_key(repository, tag)).map_err(into_io)
+        let mut record = self.get::<TagRecord>(&key)?.unwrap_or_default();
+        let before = record.entries.len();
+        record.entries.retain(|entry| entry.accept != accept);
+        match record.entries.first() {
+            // nothing was known: nothing is written, or asking for what never was would fill the index
+            _ if record.entries.len() == before => Ok(()),
+            None => index::delete(self.dir(), &key).map_err(into_io),
+            Some(first) => {
+                let digest = first.digest.parse().map_err(io::Error::other)?;
+                let size = first.size;
+                self.put(&key, &digest, size, &record)
+            }
+        }
     }
 
     /// What a tag was last seen to point to, newest first.

@@ -58,18 +58,21 @@ impl BlobStore {
         if self.used() <= inner.bound {
             return Ok(0);
         }
-        let goal = inner.bound - inner.bound / HEADROOM;
+        let mut goal = inner.bound - inner.bound / HEADROOM;
         let mut contents = contents(&inner.dir)?;
         // what is really there counts: the running sum may have drifted
         inner.used.store(contents.iter().map(|content| content.size).sum(), Ordering::Relaxed);
         // what can never stay goes before what can, or one blob would empty the cache
-        contents.sort_unstable_by_key(|content| (content.size <= goal, content.read_at));
+        let fits = goal;
+        contents.sort_unstable_by_key(|content| (content.size <= fits, content.read_at));
         let mut freed = 0;
         for content in contents {
             if self.used() <= goal {
                 break;
             }
             if inner.leases.is_taken(&content.digest) {
+                // it goes with the next sweep; until then the others do not pay for it
+                goal += if content.size > fits { content.size } else { 0 };
                 continue;
             }
             match fs::remove_file(&content.path) {

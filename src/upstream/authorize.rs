@@ -60,11 +60,13 @@ impl Authorization {
 #[derive(Debug, Default)]
 pub(super) struct Authorizations {
     challenges: Mutex<HashMap<Registry, Challenge>>,
-    tokens: Mutex<HashMap<TokenOf, Arc<OnceCell<BearerToken>>>>,
+    tokens: Mutex<HashMap<TokenOf, Place>>,
 }
 
 /// Whose token it is: never another registry's, even from the same service.
 type TokenOf = (Registry, Challenge);
+/// A token, why there is none, or one that is being fetched: all who wait are told the same.
+type Place = Arc<OnceCell<Result<BearerToken, Error>>>;
 
 #[derive(Clone, Debug)]
 struct BearerToken {
@@ -76,21 +78,31 @@ impl Authorizations {
     pub(super) fn forget(&self, authorization: &Authorization) {
         if let Authorization::Bearer(refused) = authorization {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.retain(|_, cell| cell.get().is_none_or(|token| token.secret != *refused));
+            tokens.retain(|_, place| !matches!(place.get(), Some(Ok(token)) if token.secret == *refused));
         }
     }
 
-    /// The place of a token: filled, or being filled by whoever came first.
-    fn cell(&self, of: TokenOf) -> Arc<OnceCell<BearerToken>> {
+    /// The place of a token: a new one when what is there is of no more use.
+    fn place(&self, of: TokenOf) -> Place {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.len() >= MOST_TOKENS {
             tokens.clear();
         }
-        let cell = tokens.entry(of).or_default();
-        if cell.get().is_some_and(|token| Instant::now() >= token.good_until) {
-            *cell = Arc::default();
+        let place = tokens.entry(of).or_default();
+        if place.get().is_some_and(|fetched| fetched.as_ref().map_or(true, |token| Instant::now() >= token.good_until))
+        {
+            *place = Arc::default();
         }
-        Arc::clone(cell)
+        Arc::clone(place)
+    }
+
+    fn challenge(&self, registry: &Registry) -> Option<Challenge> {
+        self.challenges.lock().unwrap_or_else(PoisonError::into_inner).get(registry).cloned()
+    }
+
+    /// A challenge that cannot be met any more is learned anew.
+    pub(super) fn unlearn(&self, registry: &Registry) {
+        self.challenges.lock().unwrap_or_else(PoisonError::into_inner).remove(registry);
     }
 }
 
@@ -111,10 +123,7 @@ impl Upstream {
         credential: &Credential,
     ) -> Result<Authorization, Error> {
         let registry = &repository.registry;
-        let known = {
-            let challenges = self.authorizations.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-            challenges.get(registry).cloned()
-        };
+        let known = self.authorizations.challenge(registry);
         let is_private_ecr = EcrRegistry::parse(registry.host()).is_some_and(|ecr| !ecr.scope.public);
         match (known, credential) {
             (None, Credential::Basic(secret)) if is_private_ecr => Ok(Authorization::Basic(secret.clone())),
@@ -133,9 +142,9 @@ impl Upstream {
         challenge: Challenge,
         credential: &Credential,
     ) -> Result<Authorization, Error> {
-        let cell = self.authorizations.cell((registry.clone(), challenge.clone()));
-        let token = cell.get_or_try_init(|| self.fetch_or_renew(registry, &challenge, credential)).await?;
-        Ok(Authorization::Bearer(token.secret.clone()))
+        let place = self.authorizations.place((registry.clone(), challenge.clone()));
+        let fetched = place.get_or_init(|| self.fetch_or_renew(registry, &challenge, credential)).await;
+        fetched.clone().map(|token| Authorization::Bearer(token.secret))
     }
 
     /// Fetches a token; when the password itself is over, once more with another, if there is another.

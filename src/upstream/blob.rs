@@ -151,7 +151,7 @@ impl BlobBody {
     pub async fn next(&mut self, upstream: &Upstream, registry: &Registry) -> Option<Result<Bytes, Error>> {
         loop {
             let frame = match upstream.timed(self.body.frame()).await {
-                None => return Some(Err(Error::silent(registry, self.host.clone(), upstream.idle_timeout()))),
+                None => return Some(Err(Error::silent(registry, &self.host, upstream.idle_timeout()))),
                 Some(None) => return None,
                 Some(Some(Err(source))) => return Some(Err(Error::unreachable(registry, &self.host, source))),
                 Some(Some(Ok(frame))) => frame,

@@ -12,9 +12,11 @@ use crate::{
 };
 
 type BoxError = Box<dyn error::Error + Send + Sync>;
+/// A cause that everyone who waited for the same answer is told.
+type SharedError = Arc<dyn error::Error + Send + Sync>;
 
 /// Why an upstream did not give what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// There is no credential to ask with.
     #[error("no credentials for the registry")]
@@ -31,7 +33,7 @@ pub enum Error {
         host: String,
         /// What went wrong.
         #[source]
-        source: BoxError,
+        source: SharedError,
     },
     /// An answer that the specification does not allow.
     #[error("{registry} sent an answer that cannot be used")]
@@ -40,7 +42,7 @@ pub enum Error {
         registry: Registry,
         /// What is wrong with it.
         #[source]
-        source: BoxError,
+        source: SharedError,
     },
 }
 
@@ -68,16 +70,16 @@ impl fmt::Display for Refusal {
 
 impl Error {
     pub(super) fn protocol(registry: &Registry, source: impl Into<BoxError>) -> Self {
-        Self::Protocol { registry: registry.clone(), source: source.into() }
+        Self::Protocol { registry: registry.clone(), source: Arc::from(source.into()) }
     }
 
     pub(super) fn unreachable(registry: &Registry, host: &str, source: impl Into<BoxError>) -> Self {
-        Self::Unreachable { registry: registry.clone(), host: host.to_owned(), source: source.into() }
+        Self::Unreachable { registry: registry.clone(), host: host.to_owned(), source: Arc::from(source.into()) }
     }
 
-    pub(super) fn silent(registry: &Registry, host: String, after: Duration) -> Self {
-        let source = io::Error::new(io::ErrorKind::TimedOut, format!("silent for {after:?}")).into();
-        Self::Unreachable { registry: registry.clone(), host, source }
+    pub(super) fn silent(registry: &Registry, host: &str, after: Duration) -> Self {
+        let source = io::Error::new(io::ErrorKind::TimedOut, format!("silent for {after:?}"));
+        Self::unreachable(registry, host, source)
     }
 
     /// A body that ended before its announced end.

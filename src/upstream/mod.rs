@@ -84,7 +84,13 @@ impl Upstream {
     async fn ask(&self, question: &Question<'_>) -> Result<Response<Incoming>, Error> {
         let repository = question.repository;
         let mut credential = self.credentials.get(&repository.registry).await.map_err(Error::Credentials)?;
-        let mut authorization = self.known_authorization(repository, &credential).await?;
+        let mut authorization = match self.known_authorization(repository, &credential).await {
+            Err(Error::Unreachable { .. } | Error::Refused(_) | Error::Protocol { .. }) => {
+                self.authorizations.unlearn(&repository.registry);
+                Authorization::None
+            }
+            known => known?,
+        };
         let (mut learned, mut renewed) = (false, false);
         loop {
             let response = self.send(self.request(question, &authorization)?, &repository.registry).await?;
@@ -188,8 +194,8 @@ impl Upstream {
         }
         match sent {
             Some(Ok(response)) => Ok(response),
-            Some(Err(source)) => Err(Error::Unreachable { registry: registry.clone(), host, source: source.into() }),
-            None => Err(Error::silent(registry, host, self.idle_timeout())),
+            Some(Err(source)) => Err(Error::unreachable(registry, &host, source)),
+            None => Err(Error::silent(registry, &host, self.idle_timeout())),
         }
     }
 
@@ -198,7 +204,7 @@ impl Upstream {
         let mut collected = BytesMut::new();
         loop {
             let frame = match self.timed(body.frame()).await {
-                None => return Err(Error::silent(registry, host.to_owned(), self.idle_timeout())),
+                None => return Err(Error::silent(registry, host, self.idle_timeout())),
                 Some(None) => return Ok(collected.freeze()),
                 Some(Some(frame)) => frame.map_err(|source| Error::unreachable(registry, host, source))?,
             };

@@ -296,6 +296,27 @@ async fn a_deleted_tag_does_not_come_back_when_upstream_goes() {
 }
 
 #[tokio::test]
+async fn asking_for_tags_that_never_were_leaves_nothing_behind() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    for _ in 0..3 {
+        assert_eq!(rig.get(&format!("/v2/{APP}/manifests/v2")).await.status, 404);
+    }
+    assert!(!rig.cache().join("index-v5").exists());
+}
+
+#[tokio::test]
+async fn what_one_kind_of_client_cannot_have_another_keeps() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    let before = rig.pull(APP, "v1").await;
+    let other = [("accept", "application/vnd.docker.distribution.manifest.v1+prettyjws")];
+    assert_eq!(rig.request("GET", &format!("/v2/{APP}/manifests/v1"), &other).await.status, 404);
+    rig.ecr.stop_listening();
+    assert_eq!(rig.pull(APP, "v1").await, before);
+}
+
+#[tokio::test]
 async fn a_tag_that_moved_to_what_was_never_fetched_falls_back_to_what_was() {
     let rig = Rig::start().await;
     let pushed = rig.ecr.push_image(APP, "v1", Image::linux_amd64().seed(1));

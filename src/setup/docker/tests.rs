@@ -94,6 +94,29 @@ fn undo_after_several_steps_goes_back_to_the_very_first() {
 }
 
 #[test]
+fn an_old_backup_is_never_what_undo_goes_back_to() {
+    let (_dir, docker) = docker(Some(&format!("{{\"credHelpers\": {{\"{PUBLIC}\": \"ecr-login\"}}}}")));
+    docker.wire(&[]).unwrap();
+    let by_hand = "{\"auths\": {\"new\": {}}}";
+    fs::write(&docker.path, by_hand).unwrap();
+    docker.wire(&[]).unwrap();
+    assert_eq!(docker.undo().unwrap(), Outcome::Restored);
+    assert_eq!(text(&docker), by_hand);
+    fs::write(docker.backup(), "{}").unwrap();
+    assert_eq!(docker.undo().unwrap(), Outcome::Unchanged);
+    assert!(!docker.backup().exists());
+}
+
+#[test]
+fn an_entry_made_by_hand_does_not_stop_undo() {
+    let before = "{\"credHelpers\": {\"my.mirror:5577\": \"longshore\"}}";
+    let (_dir, docker) = docker(Some(before));
+    docker.wire(&[]).unwrap();
+    assert_eq!(docker.undo().unwrap(), Outcome::Removed);
+    assert!(!text(&docker).contains("longshore"), "{}", text(&docker));
+}
+
+#[test]
 fn undo_keeps_what_was_changed_since() {
     let (_dir, docker) = docker(Some(&format!("{{\"credHelpers\": {{\"{PUBLIC}\": \"ecr-login\"}}}}")));
     docker.wire(&[ECR.into()]).unwrap();
