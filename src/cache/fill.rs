@@ -46,6 +46,11 @@ struct Progress {
 }
 
 impl Progress {
+    /// Whether readers can know what comes: the size, if there is one, is told, and not all of it is held back.
+    fn is_flowing(&self) -> bool {
+        self.is_sized && self.size.is_none_or(|size| size > HOLD_BACK)
+    }
+
     /// Where the bytes end that a reader at `at` may have now.
     fn readable_from(&self, at: u64) -> u64 {
         let end = self.extents.end_from(at);
@@ -69,8 +74,7 @@ impl Fill {
 
     /// Whether its bytes have begun to come, as far as readers are concerned.
     pub(super) fn is_flowing(&self) -> bool {
-        let progress = self.progress.borrow();
-        progress.is_sized && progress.size.is_none_or(|size| size > HOLD_BACK)
+        self.progress.borrow().is_flowing()
     }
 
     /// Where the bytes are found once extents are published.
@@ -114,8 +118,7 @@ impl Fill {
     /// back, the size is told when its digest agreed: an answer that says "nothing follows" is whole at once.
     pub(super) async fn size(&self) -> Result<Option<u64>, Error> {
         let mut progress = self.progress.subscribe();
-        let is_known = |progress: &Progress| progress.is_sized && progress.size.is_none_or(|size| size > HOLD_BACK);
-        let progress = progress.wait_for(|progress| is_known(progress) || progress.outcome.is_some()).await;
+        let progress = progress.wait_for(|progress| progress.is_flowing() || progress.outcome.is_some()).await;
         let progress = progress.map_err(|_| Error::GivenUp)?;
         match &progress.outcome {
             Some(Err(error)) => Err(error.clone()),

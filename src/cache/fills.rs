@@ -25,9 +25,9 @@ use crate::{
 
 /// Attempts in a row that bring no byte before a download is given up.
 const FRUITLESS_ATTEMPTS: u32 = 4;
-/// The pause before the second attempt; it doubles.
+/// The pause after an attempt that brought bytes; it doubles with each one in a row that brought none.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Pieces between network and disk: bounds the memory of a download to a few megabytes.
+/// Pieces between network and disk: bounds the memory of a download, since hyper's pieces are below half a megabyte.
 const PIECES: usize = 32;
 
 #[derive(Debug)]

@@ -158,8 +158,8 @@ impl Cache {
         let Reference::Tag(tag) = reference else {
             return self.fetch_manifest(question, reference).await;
         };
-        let is_known = !self.tag_entries(repository, tag, accept).await.is_empty();
-        let found = if *head || is_known {
+        let known = self.tag_entries(repository, tag, accept).await;
+        let found = if *head || !known.is_empty() {
             self.upstream.head(repository, reference, accept, client).await
         } else {
             self.upstream.manifest(repository, reference, accept, client).await.map(Head::Manifest)
@@ -174,8 +174,10 @@ impl Cache {
                 return Err(Arc::new(error).into());
             }
         };
-        if let Err(error) = self.point(repository, tag, accept, &answer.descriptor).await {
-            tracing::warn!(%repository, %tag, error = error.message(), "a tag is answered without being remembered");
+        self.tags.confirm(repository, tag, accept, &answer.descriptor.digest);
+        let last = known.into_iter().find(|entry| entry.same_accept).map(|entry| entry.descriptor);
+        if last.as_ref() != Some(&answer.descriptor) {
+            self.point(repository, tag, accept, &answer.descriptor).await;
         }
         Ok(answer)
     }
@@ -208,22 +210,13 @@ impl Cache {
         Ok(ManifestAnswer::fetched(manifest))
     }
 
-    /// Remembers what a tag points to, if that is news.
-    async fn point(
-        &self,
-        repository: &Repository,
-        tag: &Tag,
-        accept: &Accept,
-        descriptor: &Descriptor,
-    ) -> Result<(), Error> {
-        self.tags.confirm(repository, tag, accept, &descriptor.digest);
-        let entries = self.tag_entries(repository, tag, accept).await;
-        if entries.iter().find(|entry| entry.same_accept).is_some_and(|entry| entry.descriptor == *descriptor) {
-            return Ok(());
+    /// Remembers what a tag points to.
+    async fn point(&self, repository: &Repository, tag: &Tag, accept: &Accept, descriptor: &Descriptor) {
+        let (store, of, name) = (self.store.clone(), repository.clone(), tag.clone());
+        let (types, to) = (accept.clone(), descriptor.clone());
+        if let Err(error) = blocking(move || store.put_tag(&of, &name, &types, &to)).await {
+            tracing::warn!(%repository, %tag, %error, "a tag is answered without being remembered");
         }
-        let (store, repository, tag) = (self.store.clone(), repository.clone(), tag.clone());
-        let (accept, descriptor) = (accept.clone(), descriptor.clone());
-        blocking(move || store.put_tag(&repository, &tag, &accept, &descriptor)).await.map_err(Error::store)
     }
 
     /// A tag that upstream does not know is not served when upstream is gone, either.

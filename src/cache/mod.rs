@@ -8,7 +8,7 @@ mod fill;
 mod fills;
 mod manifest;
 
-use std::{fmt, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use tokio::task::spawn_blocking;
 
@@ -52,12 +52,6 @@ impl Status {
             Self::Stale => "stale",
             Self::Bypass => "bypass",
         }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     credentials::Credentials,
     environment::{self, Loaded},
     server::Server,
-    store::{BlobStore, TokenStore, default_size},
+    store::{BlobStore, TokenStore},
     upstream::Upstream,
 };
 
@@ -41,12 +41,8 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let signals = stop_on_signals(stop.clone())?;
     let dir = environment::cache_dir(&loaded.config);
     let config = Arc::new(loaded.config);
-    let bound = match config.cache.size {
-        Some(size) => size,
-        None => default_size(&dir)?,
-    };
-    let opened = dir.clone();
-    let store = spawn_blocking(move || BlobStore::open(&opened, bound.get())).await??;
+    let (opened, bound) = (dir.clone(), config.cache.size);
+    let store = spawn_blocking(move || BlobStore::open(&opened, bound)).await??;
     let credentials = Arc::new(Credentials::new(Arc::clone(&config), TokenStore::new(&dir)));
     let upstream = Upstream::new(Arc::clone(&config), credentials)?;
     let cache = Cache::new(store.clone(), upstream, &config.cache);
@@ -54,7 +50,7 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
         TcpListener::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
     let file = loaded.file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
     info!(
-        cache = %dir.display(), bytes = store.used(), bound = bound.get(), configuration = file,
+        cache = %dir.display(), bytes = store.used(), bound = store.bound(), configuration = file,
         "listening on http://{}", listener.local_addr()?
     );
     let sweeper = sweep(store, stop.clone());

@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::{
+    chain::chain,
     config::Config,
     ecr::{AuthorizationToken, EcrRegistry, MintError, MintErrorKind, TokenScope, mint},
     flight::{Flights, GivenUp},
@@ -210,7 +211,7 @@ fn on_disk(
         Err(error @ TokenStoreError::Exposed { .. }) => return Err(error),
         Err(error @ TokenStoreError::Io { .. }) => {
             // a store that cannot be read is one more reason to mint, not a reason to fail
-            warn!(%error, cause = ?std::error::Error::source(&error), "the token store cannot be read");
+            warn!(error = chain(&error), "the token store cannot be read");
             None
         }
     };
@@ -266,7 +267,7 @@ async fn mint_once(
     match put.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            warn!(%error, cause = ?std::error::Error::source(&error), "the authorization token is not kept on disk");
+            warn!(error = chain(&error), "the authorization token is not kept on disk");
         }
         Err(_) => return Err(Error::GivenUp(GivenUp)),
     }

@@ -76,28 +76,33 @@ fn read(input: &mut dyn Read) -> io::Result<String> {
 }
 
 fn get(server: &str) -> Answer {
+    let (credentials, scope) = match credentials_for(server, quiet(NOT_FOUND)) {
+        Ok(found) => found,
+        Err(answer) => return answer,
+    };
+    match credentials.cached(&scope) {
+        Ok(Some(token)) => found(server, &token),
+        Ok(None) => mint(server, &credentials, &scope),
+        Err(error) => failed(&error, "the token store must belong to you alone"),
+    }
+}
+
+/// The credentials and the scope for an ECR registry, or the answer when there are none; `foreign` answers for any other
+/// host.
+fn credentials_for(server: &str, foreign: Answer) -> Result<(Credentials, TokenScope), Answer> {
     if server.trim().is_empty() {
-        return quiet(NO_SERVER);
+        return Err(quiet(NO_SERVER));
     }
     let host = server_host(server);
     // before the configuration is read: it can take hosts away, it adds none
     if EcrRegistry::parse(&host).is_none() {
-        return quiet(NOT_FOUND);
+        return Err(foreign);
     }
-    let loaded = match environment::load() {
-        Ok(loaded) => loaded,
-        Err(error) => return failed(&error, "correct the configuration; check it with: longshore config check"),
-    };
-    let Some(registry) = credentials::ecr_registry(&loaded.config, &host) else {
-        return quiet(NOT_FOUND);
-    };
+    let loaded = environment::load()
+        .map_err(|error| failed(&error, "correct the configuration; check it with: longshore config check"))?;
+    let registry = credentials::ecr_registry(&loaded.config, &host).ok_or(foreign)?;
     let tokens = TokenStore::new(&environment::cache_dir(&loaded.config));
-    let credentials = Credentials::new(Arc::new(loaded.config), tokens);
-    match credentials.cached(&registry.scope) {
-        Ok(Some(token)) => found(server, &token),
-        Ok(None) => mint(server, &credentials, &registry.scope),
-        Err(error) => failed(&error, "the token store must belong to you alone"),
-    }
+    Ok((Credentials::new(Arc::new(loaded.config), tokens), registry.scope))
 }
 
 /// The cold way: only here are a runtime, TLS and the AWS SDK set up.
@@ -148,21 +153,11 @@ fn store(request: &str) -> Answer {
 
 /// `docker logout`: the cached token of the registry's scope is dropped; that it was not there is fine too.
 fn erase(server: &str) -> Answer {
-    if server.trim().is_empty() {
-        return quiet(NO_SERVER);
-    }
-    if EcrRegistry::parse(&server_host(server)).is_none() {
-        return Answer::Done(String::new());
-    }
-    let loaded = match environment::load() {
-        Ok(loaded) => loaded,
-        Err(error) => return failed(&error, "correct the configuration; check it with: longshore config check"),
+    let (credentials, scope) = match credentials_for(server, Answer::Done(String::new())) {
+        Ok(found) => found,
+        Err(answer) => return answer,
     };
-    let Some(registry) = credentials::ecr_registry(&loaded.config, &server_host(server)) else {
-        return Answer::Done(String::new());
-    };
-    let tokens = TokenStore::new(&environment::cache_dir(&loaded.config));
-    match Credentials::new(Arc::new(loaded.config), tokens).forget(&registry.scope) {
+    match credentials.forget(&scope) {
         Ok(()) => Answer::Done(String::new()),
         Err(error) => failed(&error, "the token could not be dropped; delete the file yourself"),
     }

@@ -60,10 +60,6 @@ impl Body {
         self
     }
 
-    fn over(&mut self) {
-        self.state = State::Over;
-    }
-
     fn took(&mut self, bytes: &Bytes) {
         let count = bytes.len() as u64;
         self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(count));
@@ -127,7 +123,6 @@ impl hyper::body::Body for Body {
                             Poll::Ready(Some(Ok(Frame::data(bytes))))
                         }
                         Some(Err(error)) => {
-                            body.over();
                             body.record.iter_mut().for_each(|record| record.broken = Some(error.message()));
                             Poll::Ready(Some(Err(error)))
                         }

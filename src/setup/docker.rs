@@ -188,17 +188,11 @@ impl Docker {
     }
 
     fn parse(&self, text: &str) -> Result<CstRootNode, Error> {
-        let options = ParseOptions {
-            allow_comments: false,
-            allow_loose_object_property_names: false,
-            allow_trailing_commas: false,
-            ..ParseOptions::default()
-        };
         let text = if text.trim().is_empty() { "{}" } else { text };
-        // docker's own reader is strict: what it would refuse is not its configuration
+        // docker's own reader is strict: what it would refuse is not its configuration, whatever the editor understands
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
             .map_err(|error| self.not_dockers(error.to_string()))?;
-        CstRootNode::parse(text, &options).map_err(|error| self.not_dockers(error.to_string()))
+        CstRootNode::parse(text, &ParseOptions::default()).map_err(|error| self.not_dockers(error.to_string()))
     }
 
     fn object(&self, config: &CstRootNode) -> Result<CstObject, Error> {

@@ -5,6 +5,7 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions},
     io,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -16,6 +17,7 @@ use std::{
 use super::{
     OpenError, folder,
     leases::{Lease, Leases},
+    sweep,
 };
 use crate::oci::{Digest, Verifier};
 
@@ -81,21 +83,27 @@ pub enum CommitError {
 }
 
 impl BlobStore {
-    /// Takes the cache folder `dir`, for at most `bound` bytes of content. One process at a time can have it.
-    pub fn open(dir: &Path, bound: u64) -> Result<Self, OpenError> {
+    /// Takes the cache folder `dir`, for at most `bound` bytes of content, or the default of this disk. One process at a
+    /// time can have it.
+    pub fn open(dir: &Path, bound: Option<NonZeroU64>) -> Result<Self, OpenError> {
+        let failed = |source| folder::io_error(dir, source);
         let lock = folder::take(dir)?;
+        let used = sweep::kept(dir).map_err(failed)?;
+        let bound = bound.map_or_else(|| sweep::default_bound(dir, used), Ok).map_err(failed)?.get();
+        let full = tokio::sync::Notify::new();
+        if used > bound {
+            full.notify_one();
+        }
         let inner = Inner {
             dir: dir.to_owned(),
             leases: Leases::default(),
-            used: AtomicU64::new(0),
+            used: AtomicU64::new(used),
             bound,
-            full: tokio::sync::Notify::new(),
+            full,
             next_staging: AtomicU64::new(0),
             _lock: lock,
         };
-        let store = Self(Arc::new(inner));
-        store.count().map_err(|source| folder::io_error(dir, source))?;
-        Ok(store)
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Opens finished content and marks it as read now.

@@ -102,12 +102,12 @@ impl BlobStore {
         };
         // an older manifest of the same question stays behind it: upstream may go before the newer one was fetched
         record.entries.retain(|other| (&other.accept, &other.digest) != (&entry.accept, &entry.digest));
-        record.entries.insert(0, entry);
-        let mut seen = Vec::new();
-        record.entries.retain(|entry| {
-            seen.push(entry.accept.clone());
-            seen.iter().filter(|accept| **accept == entry.accept).count() <= ENTRIES_OF_A_QUESTION
+        let mut older = 1;
+        record.entries.retain(|other| {
+            older += usize::from(other.accept == entry.accept);
+            other.accept != entry.accept || older <= ENTRIES_OF_A_QUESTION
         });
+        record.entries.insert(0, entry);
         record.entries.truncate(ENTRIES_OF_A_TAG);
         self.put(&key, &descriptor.digest, descriptor.size, &record)
     }

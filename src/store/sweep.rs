@@ -33,11 +33,24 @@ struct Content {
 /// The bound when none is configured: the smaller of 50 GB and a fifth of the free disk around `dir`, where what the
 /// cache holds already counts as free.
 pub fn default_size(dir: &Path) -> io::Result<NonZeroU64> {
+    default_bound(dir, kept(dir)?)
+}
+
+/// The same for a folder of which it is known how many bytes of content it holds.
+pub(super) fn default_bound(dir: &Path, kept: u64) -> io::Result<NonZeroU64> {
     let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let disk = rustix::fs::statvfs(existing)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let kept = contents(dir)?.iter().map(|content| content.size).sum::<u64>();
     Ok(NonZeroU64::new(MOST.min((free + kept) / SHARE)).unwrap_or(NonZeroU64::MIN))
+}
+
+/// How many bytes of finished content a folder holds.
+pub(super) fn kept(dir: &Path) -> io::Result<u64> {
+    Ok(total(&contents(dir)?))
+}
+
+fn total(contents: &[Content]) -> u64 {
+    contents.iter().map(|content| content.size).sum()
 }
 
 impl BlobStore {
@@ -45,6 +58,12 @@ impl BlobStore {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.inner().used.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of finished content may be kept.
+    #[must_use]
+    pub fn bound(&self) -> u64 {
+        self.inner().bound
     }
 
     /// Waits until there is more content than the bound allows.
@@ -61,7 +80,7 @@ impl BlobStore {
         let mut goal = inner.bound - inner.bound / HEADROOM;
         let mut contents = contents(&inner.dir)?;
         // what is really there counts: the running sum may have drifted
-        inner.used.store(contents.iter().map(|content| content.size).sum(), Ordering::Relaxed);
+        inner.used.store(total(&contents), Ordering::Relaxed);
         // what can never stay goes before what can, or one blob would empty the cache
         let fits = goal;
         contents.sort_unstable_by_key(|content| (content.size <= fits, content.read_at));
@@ -92,17 +111,6 @@ impl BlobStore {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         // an update that always gives a value cannot fail
         let _ = self.inner().used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Counts the finished content anew.
-    pub(super) fn count(&self) -> io::Result<()> {
-        let inner = self.inner();
-        let used = contents(&inner.dir)?.iter().map(|content| content.size).sum();
-        inner.used.store(used, Ordering::Relaxed);
-        if used > inner.bound {
-            inner.full.notify_one();
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    num::NonZeroU64,
     time::Duration,
 };
 
@@ -152,7 +153,7 @@ async fn the_cache_stays_within_its_bound_and_keeps_what_was_read_last() {
 #[tokio::test]
 async fn content_that_is_being_read_is_not_swept() {
     let dir = tempfile::tempdir().unwrap();
-    let store = BlobStore::open(dir.path(), 1000).unwrap();
+    let store = BlobStore::open(dir.path(), NonZeroU64::new(1000)).unwrap();
     let put = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
         let mut writer = store.write(&digest).unwrap();
@@ -194,7 +195,7 @@ async fn a_cache_folder_that_is_deleted_under_the_daemon_costs_only_the_cache() 
 #[tokio::test]
 async fn the_layout_is_that_of_the_content_store() {
     let dir = tempfile::tempdir().unwrap();
-    let store = BlobStore::open(dir.path(), 1_000_000).unwrap();
+    let store = BlobStore::open(dir.path(), NonZeroU64::new(1_000_000)).unwrap();
     let repository = Repository { registry: "a.b".parse().unwrap(), name: "c".parse().unwrap() };
     let manifest = Manifest::new(MediaType::new("x/y"), "{}".into());
     store.put_manifest(&repository, &manifest).unwrap();
