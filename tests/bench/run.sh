@@ -42,40 +42,16 @@ done
 [[ $runs =~ ^[1-9][0-9]*$ ]] || die "--runs: $runs is not a number of runs"
 [ -z "$json" ] || : >"$json" || die "--json: $json cannot be written"
 
-[ "$(id -u)" = 0 ] || die "must be root: it makes namespaces and covers /etc/hosts in them"
-bin_dir=$(cd "$bin_dir" 2>/dev/null && pwd) ||
-    die "--bin-dir: no such folder; make target/release with: cargo build --release --locked --bins --example fake-ecr"
-fake_ecr=$bin_dir/examples/fake-ecr
-[ -x "$fake_ecr" ] || fake_ecr=$bin_dir/fake-ecr
-for program in "$bin_dir/longshore" "$bin_dir/docker-credential-longshore" "$fake_ecr"; do
-    [ -x "$program" ] ||
-        die "$program is missing; build it with: cargo build --release --locked --bins --example fake-ecr"
-done
+# shellcheck source=tests/clients/enter.sh disable=SC1091 # checked on its own
+. "$here/../clients/enter.sh"
+need_programs "cargo build --release --locked --bins --example fake-ecr"
 
 # shellcheck disable=SC1091 # checked on its own
 . "$here/install.sh"
 install_missing || die "something is missing and could not be installed"
 
-state=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX") || die "no temporary folder"
-world=
-# shellcheck disable=SC2317 # called by the trap
-leave() {
-    # The first process of the world dies with unshare, and every other one with it.
-    [ -z "$world" ] || { kill -KILL "$world" && wait "$world"; } 2>/dev/null
-    if [ "$keep" = yes ]; then echo "run.sh: logs are in $state" >&2; else rm -rf "$state"; fi
-}
-trap leave EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# env -i: neither the developer's AWS credentials nor a proxy may reach the programs.
-unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc \
-    env -i PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
-    STATE="$state" BIN_DIR="$bin_dir" FAKE_ECR="$fake_ecr" RUNS="$runs" \
-    bash "$here/inside.sh" &
-world=$!
-wait "$world"
+make_state bench
+enter "$here/inside.sh" PYTHONDONTWRITEBYTECODE=1 RUNS="$runs"
 code=$?
-world=
 [ "$code" != 0 ] || [ -z "$json" ] || cp "$state/result.json" "$json" || code=1
 exit "$code"

@@ -40,37 +40,14 @@ for client in $clients; do
     [[ " $all_clients " == *" $client "* ]] || die "--only: $client is none of: $all_clients"
 done
 
-[ "$(id -u)" = 0 ] || die "must be root: it makes namespaces, mounts folders and starts dockerd"
-bin_dir=$(cd "$bin_dir" 2>/dev/null && pwd) || die "--bin-dir: no such folder"
-fake_ecr=$bin_dir/examples/fake-ecr
-[ -x "$fake_ecr" ] || fake_ecr=$bin_dir/fake-ecr
-for program in "$bin_dir/longshore" "$bin_dir/docker-credential-longshore" "$fake_ecr"; do
-    [ -x "$program" ] || die "$program is missing; build it with: cargo build --bins --examples"
-done
+# shellcheck source=tests/clients/enter.sh disable=SC1091 # checked on its own
+. "$here/enter.sh"
+need_programs "cargo build --bins --examples"
 
 # shellcheck disable=SC1091 # checked on its own
 . "$here/install.sh"
 install_missing || die "a client is missing and could not be installed"
 
-state=$(mktemp -d "${TMPDIR:-/tmp}/clients.XXXXXX") || die "no temporary folder"
-world=
-# shellcheck disable=SC2317 # called by the trap
-leave() {
-    # The first process of the world dies with unshare, and every other one with it.
-    [ -z "$world" ] || { kill -KILL "$world" && wait "$world"; } 2>/dev/null
-    if [ "$keep" = yes ]; then echo "run.sh: logs are in $state" >&2; else rm -rf "$state"; fi
-}
-trap leave EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# env -i: neither the developer's AWS credentials nor a proxy may reach the clients.
-unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc \
-    env -i PATH="$state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" LC_ALL=C \
-    STATE="$state" BIN_DIR="$bin_dir" FAKE_ECR="$fake_ecr" CLIENTS="$clients" \
-    bash "$here/inside.sh" &
-world=$!
-wait "$world"
-code=$?
-world=
-exit "$code"
+make_state clients
+enter "$here/inside.sh" CLIENTS="$clients" \
+    PATH="$state/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
