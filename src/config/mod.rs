@@ -3,6 +3,7 @@
 //! Reads no file and no environment variable: the text is handed in, the answer is a [`Config`] or the line, the key
 //! and the problem. Helper and daemon read the same text.
 
+mod identity;
 mod origin;
 mod pattern;
 mod raw;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::oci::Registry;
 
+pub use identity::IdentityRule;
 pub use origin::{Origins, settings};
 pub use pattern::{HostPattern, PortPattern};
 
@@ -28,6 +30,10 @@ pub struct Config {
     pub grace: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where authorization tokens are kept.
+    pub token_store: TokenProtection,
+    /// The credential helper for hosts that are not ECR, by the name that follows `docker-credential-`.
+    pub fallback_helper: Option<String>,
     /// What is kept on disk, and how long tags are believed.
     pub cache: Cache,
     /// Which other machines may come.
@@ -84,6 +90,23 @@ pub struct RegistryRule {
     pub password_file: Option<PathBuf>,
     /// The host whose token service is given the password, when it is not the registry's own.
     pub token_host: Option<String>,
+    /// The ECR registry that this name stands for: a CNAME, a PrivateLink name, a proxy.
+    pub alias: Option<Registry>,
+    /// With whose rights ECR is asked.
+    pub identity: IdentityRule,
+}
+
+/// How authorization tokens are kept on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenProtection {
+    /// In files that only their owner can read.
+    File,
+    /// In files that are encrypted with the key in this file.
+    EncryptedFile(PathBuf),
+    /// In the keyring of the operating system.
+    Keyring,
+    /// In the memory of the daemon only.
+    Memory,
 }
 
 /// Where a registry is, and whether it speaks TLS.
@@ -141,10 +164,13 @@ impl Config {
         raw::parse(text)
     }
 
-    /// The first rule that matches `registry`.
+    /// The first rule that matches `registry`, which is of the AWS account `account` if it is of ECR.
     #[must_use]
-    pub fn rule(&self, registry: &Registry) -> Option<&RegistryRule> {
-        self.registries.iter().find(|rule| rule.pattern.matches(registry.as_str()))
+    pub fn rule(&self, registry: &Registry, account: Option<&str>) -> Option<&RegistryRule> {
+        let is_meant = |pattern: &HostPattern| {
+            pattern.matches(registry.as_str()) || account.is_some_and(|account| pattern.as_str() == account)
+        };
+        self.registries.iter().find(|rule| is_meant(&rule.pattern))
     }
 }
 

@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Config, Invalid, LogFormat, value};
+use super::{Config, Invalid, LogFormat, TokenProtection, value};
 
 /// The line of each key that a text sets, by its full name, such as `cache.size` or `registry[0].match`.
 #[derive(Debug, Default)]
@@ -82,6 +82,12 @@ pub fn settings(config: &Config) -> Vec<(String, Option<String>)> {
     let path =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| format!("{:?}", path.display().to_string()));
     let networks: Vec<String> = config.access.networks.iter().map(|network| format!("\"{network}\"")).collect();
+    let (token_store, token_key_file) = match &config.token_store {
+        TokenProtection::File => ("file", None),
+        TokenProtection::EncryptedFile(file) => ("encrypted-file", Some(file.clone())),
+        TokenProtection::Keyring => ("keyring", None),
+        TokenProtection::Memory => ("memory", None),
+    };
     let format = match config.log_format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -91,6 +97,9 @@ pub fn settings(config: &Config) -> Vec<(String, Option<String>)> {
         ("default_registry", config.default_registry.as_ref().map(|registry| quoted(registry.as_str()))),
         ("grace", time(config.grace)),
         ("log_format", Some(quoted(format))),
+        ("token_store", Some(quoted(token_store))),
+        ("token_key_file", path(&token_key_file)),
+        ("fallback.helper", config.fallback_helper.as_deref().map(quoted)),
         ("cache.dir", path(&config.cache.dir)),
         ("cache.size", config.cache.size.map(|size| quoted(&value::show_size(size)))),
         ("cache.revalidate", time(config.cache.revalidate)),
@@ -117,8 +126,25 @@ pub fn settings(config: &Config) -> Vec<(String, Option<String>)> {
             ("username", rule.username.as_deref().map(quoted)),
             ("password_file", path(&rule.password_file)),
             ("token_host", rule.token_host.as_deref().map(quoted)),
+            ("alias", rule.alias.as_ref().map(|alias| quoted(alias.as_str()))),
         ];
-        let set = values.into_iter().filter(|(_, value)| value.is_some());
+        let identity = &rule.identity;
+        let texts = [
+            ("profile", &identity.profile),
+            ("role_arn", &identity.role_arn),
+            ("external_id", &identity.external_id),
+            ("session_name", &identity.session_name),
+            ("region", &identity.region),
+            ("endpoint_url", &identity.endpoint_url),
+            ("mfa_serial", &identity.mfa_serial),
+            ("mfa_command", &identity.mfa_command),
+        ];
+        let texts = texts.map(|(key, text)| (key, text.as_deref().map(quoted)));
+        let rest = [
+            ("duration", identity.duration.and_then(time)),
+            ("anonymous", identity.anonymous.then(|| "true".to_owned())),
+        ];
+        let set = values.into_iter().chain(texts).chain(rest).filter(|(_, value)| value.is_some());
         settings.extend(set.map(|(key, value)| (format!("registry[{index}].{key}"), value)));
     }
     settings

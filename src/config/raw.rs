@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use super::{
-    Access, Cache, Config, Endpoint, HostPattern, Invalid, LogFormat, PortPattern, RegistryRule, Upstream, origin,
+    Access, Cache, Config, Endpoint, HostPattern, IdentityRule, Invalid, LogFormat, PortPattern, RegistryRule,
+    TokenProtection, Upstream,
+    identity::{ApiUrl, HelperName, RoleArn, Word},
+    origin,
     value::{self, Size, Time, TimeLimit},
 };
 use crate::oci::Registry;
@@ -24,6 +27,9 @@ struct Raw {
     default_registry: Option<Text<Registry>>,
     grace: Time,
     log_format: RawLogFormat,
+    token_store: Spanned<RawTokenStore>,
+    token_key_file: Option<Spanned<WholePath>>,
+    fallback: RawFallback,
     cache: RawCache,
     access: RawAccess,
     upstream: RawUpstream,
@@ -38,6 +44,10 @@ impl Default for Raw {
             // a large layer on a slow line gets a chance, a service manager's 90 s are not used up
             grace: Time(Duration::from_secs(30)),
             log_format: RawLogFormat::Text,
+            // what every AWS tool does with the keys these tokens are minted with, which are worth more
+            token_store: Spanned::new(0..0, RawTokenStore::File),
+            token_key_file: None,
+            fallback: RawFallback::default(),
             cache: RawCache::default(),
             access: RawAccess::default(),
             upstream: RawUpstream::default(),
@@ -51,6 +61,21 @@ impl Default for Raw {
 enum RawLogFormat {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawTokenStore {
+    File,
+    EncryptedFile,
+    Keyring,
+    Memory,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawFallback {
+    helper: Option<Text<HelperName>>,
 }
 
 #[derive(Deserialize)]
@@ -106,11 +131,23 @@ impl Default for RawUpstream {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRegistry {
-    r#match: Text<HostPattern>,
+    r#match: Spanned<Text<HostPattern>>,
     endpoint: Option<Text<Endpoint>>,
     username: Option<Spanned<String>>,
     password_file: Option<Spanned<WholePath>>,
     token_host: Option<Spanned<Text<Registry>>>,
+    alias: Option<Text<Registry>>,
+    profile: Option<Text<Word>>,
+    role_arn: Option<Text<RoleArn>>,
+    external_id: Option<Text<Word>>,
+    session_name: Option<Text<Word>>,
+    duration: Option<TimeLimit>,
+    region: Option<Text<Word>>,
+    endpoint_url: Option<Text<ApiUrl>>,
+    mfa_serial: Option<Text<Word>>,
+    mfa_command: Option<Text<Word>>,
+    #[serde(default)]
+    anonymous: bool,
 }
 
 /// A path from the root: where a program happens to be started must not matter.
@@ -130,7 +167,7 @@ impl<'de> Deserialize<'de> for WholePath {
 }
 
 /// A string that is read by the `FromStr` of its type, so that the error has the string's place.
-struct Text<T>(T);
+pub(super) struct Text<T>(T);
 
 impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -200,6 +237,8 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
         listen: raw.listen.map_or(DEFAULT_LISTEN, |listen| listen.into_inner().0),
         default_registry: raw.default_registry.map(|text| text.0),
         grace: raw.grace.0,
+        token_store: token_store(raw.token_store, raw.token_key_file)?,
+        fallback_helper: raw.fallback.helper.map(|name| name.0.0),
         log_format: match raw.log_format {
             RawLogFormat::Text => LogFormat::Text,
             RawLogFormat::Json => LogFormat::Json,
@@ -221,6 +260,27 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
     })
 }
 
+fn token_store(
+    store: Spanned<RawTokenStore>,
+    key_file: Option<Spanned<WholePath>>,
+) -> Result<TokenProtection, (usize, String)> {
+    Ok(match (*store.get_ref(), key_file) {
+        (RawTokenStore::EncryptedFile, Some(file)) => TokenProtection::EncryptedFile(file.into_inner().0),
+        (RawTokenStore::EncryptedFile, None) => {
+            let problem =
+                "there is no key to encrypt with; add token_key_file = \"/path\", a file of 32 random bytes or more";
+            return Err((store.span().start, problem.to_owned()));
+        }
+        (_, Some(file)) => {
+            let problem = "nothing is encrypted with it; add token_store = \"encrypted-file\" or take it out";
+            return Err((file.span().start, problem.to_owned()));
+        }
+        (RawTokenStore::File, None) => TokenProtection::File,
+        (RawTokenStore::Keyring, None) => TokenProtection::Keyring,
+        (RawTokenStore::Memory, None) => TokenProtection::Memory,
+    })
+}
+
 fn rule(raw: RawRegistry) -> Result<RegistryRule, (usize, String)> {
     match (&raw.username, &raw.password_file) {
         (None, Some(file)) => {
@@ -237,11 +297,32 @@ fn rule(raw: RawRegistry) -> Result<RegistryRule, (usize, String)> {
         let problem = "the token service is reached by https on its usual port; write the host without a port";
         return Err((host.span().start, problem.to_owned()));
     }
+    let at = raw.r#match.span().start;
+    let identity = IdentityRule {
+        profile: raw.profile.map(|text| text.0.0),
+        role_arn: raw.role_arn.map(|text| text.0.0),
+        external_id: raw.external_id.map(|text| text.0.0),
+        session_name: raw.session_name.map(|text| text.0.0),
+        duration: raw.duration.map(|time| time.0),
+        region: raw.region.map(|text| text.0.0),
+        endpoint_url: raw.endpoint_url.map(|text| text.0.0),
+        mfa_serial: raw.mfa_serial.map(|text| text.0.0),
+        mfa_command: raw.mfa_command.map(|text| text.0.0),
+        anonymous: raw.anonymous,
+    };
+    if let Some((key, problem)) = identity.problem() {
+        return Err((at, format!("{key} of this table: {problem}")));
+    }
+    if raw.username.is_some() && identity != IdentityRule::default() {
+        return Err((at, "this table names a user and an AWS identity; keep one of the two".to_owned()));
+    }
     Ok(RegistryRule {
-        pattern: raw.r#match.0,
+        pattern: raw.r#match.into_inner().0,
         endpoint: raw.endpoint.map(|text| text.0),
         username: raw.username.map(Spanned::into_inner),
         password_file: raw.password_file.map(|file| file.into_inner().0),
         token_host: raw.token_host.map(|text| text.into_inner().0.host().to_owned()),
+        alias: raw.alias.map(|text| text.0),
+        identity,
     })
 }

@@ -42,6 +42,23 @@ fn mistakes_are_named_with_their_line_and_key() {
         "host pattern",
     );
     rejected("log_format = \"xml\"", 1, "log_format", "`text`");
+    rejected("\ntoken_store = \"encrypted-file\"", 2, "token_store", "token_key_file");
+    rejected("token_store = \"file\"\ntoken_key_file = \"/k\"", 2, "token_key_file", "encrypted-file");
+    rejected("token_store = \"vault\"", 1, "token_store", "`encrypted-file`");
+    rejected("[fallback]\nhelper = \"docker-credential-pass\"", 2, "fallback.helper", "such as");
+    rejected("[fallback]\nhelper = \"longshore\"", 2, "fallback.helper", "its own fallback");
+    let rule = |lines: &str| format!("[[registry]]\nmatch = \"*.dkr.ecr.*.amazonaws.com\"\n{lines}");
+    rejected(&rule("role_arn = \"EcrPull\""), 3, "registry.role_arn", "arn:aws:iam::{account}:role/EcrPull");
+    rejected(&rule("role_arn = \"arn:aws:iam::{acount}:role/X\""), 3, "registry.role_arn", "not the ARN");
+    rejected(&rule("endpoint_url = \"api.ecr\""), 3, "registry.endpoint_url", "https://host");
+    rejected(&rule("profile = \"\""), 3, "registry.profile", "not empty");
+    rejected(&rule("external_id = \"x\""), 2, "registry.match", "external_id of this table: it belongs to a role");
+    rejected(&rule("mfa_command = \"x\""), 2, "registry.match", "mfa_serial");
+    rejected(&rule("anonymous = true\nprofile = \"x\""), 2, "registry.match", "anonymously");
+    let user = "username = \"u\"\npassword_file = \"/p\"\nprofile = \"x\"";
+    rejected(&rule(user), 2, "registry.match", "keep one of the two");
+    let role = "role_arn = \"arn:aws:iam::{account}:role/X\"\nduration = \"5m\"";
+    rejected(&rule(role), 2, "registry.match", "15 minutes");
     rejected("default_registry = \"https://a.b\"", 1, "default_registry", "host[:port]");
 }
 
@@ -87,7 +104,7 @@ fn the_first_rule_that_matches_counts() {
     let text =
         "[[registry]]\nmatch = \"*.b\"\ntoken_host = \"one\"\n[[registry]]\nmatch = \"a.b\"\ntoken_host = \"two\"";
     let config = Config::parse(text).unwrap();
-    let rule = config.rule(&"a.b".parse().unwrap()).unwrap();
+    let rule = config.rule(&"a.b".parse().unwrap(), None).unwrap();
     assert_eq!(rule.token_host.as_deref(), Some("one"));
-    assert!(config.rule(&"a.c".parse().unwrap()).is_none());
+    assert!(config.rule(&"a.c".parse().unwrap(), None).is_none());
 }

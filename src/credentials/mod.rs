@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::{
     chain::chain,
-    config::Config,
+    config::{Config, RegistryRule},
     ecr::{AuthorizationToken, EcrRegistry, MintError, MintErrorKind, TokenScope, mint},
     flight::{Flights, GivenUp},
     oci::Registry,
@@ -136,7 +136,7 @@ impl Credentials {
     }
 
     async fn find(&self, registry: &Registry, stale: Option<Secret>) -> Result<Credential, Arc<Error>> {
-        let rule = self.config.rule(registry);
+        let rule = rule(&self.config, registry);
         if let Some((user, file)) = rule.and_then(|rule| rule.username.as_ref().zip(rule.password_file.as_ref())) {
             return configured(user.clone(), file.clone()).await.map_err(Arc::new);
         }
@@ -274,10 +274,17 @@ async fn mint_once(
     Ok(token)
 }
 
+/// The rule of the configuration for `registry`, which may be meant by its name or by its AWS account.
+#[must_use]
+pub fn rule<'c>(config: &'c Config, registry: &Registry) -> Option<&'c RegistryRule> {
+    let account = EcrRegistry::parse(registry.host()).and_then(|ecr| ecr.account);
+    config.rule(registry, account.as_deref())
+}
+
 /// Which ECR registry a host is, unless the configuration gives it a user and password of its own.
 #[must_use]
 pub fn ecr_registry(config: &Config, host: &str) -> Option<EcrRegistry> {
     let registry: Registry = host.parse().ok()?;
-    let has_password = config.rule(&registry).is_some_and(|rule| rule.username.is_some());
+    let has_password = rule(config, &registry).is_some_and(|rule| rule.username.is_some());
     if has_password { None } else { EcrRegistry::parse(host) }
 }

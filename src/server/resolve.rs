@@ -9,6 +9,7 @@ use url::form_urlencoded;
 use super::answer::Problem;
 use crate::{
     config::Config,
+    credentials,
     ecr::EcrRegistry,
     oci::{Code, Registry, Repository},
 };
@@ -80,7 +81,7 @@ fn looks_like_host(text: &str) -> bool {
 }
 
 fn is_reachable(config: &Config, registry: &Registry) -> bool {
-    EcrRegistry::parse(registry.as_str()).is_some() || config.rule(registry).is_some()
+    EcrRegistry::parse(registry.as_str()).is_some() || credentials::rule(config, registry).is_some()
 }
 
 /// The registry that containerd and BuildKit name in the query.

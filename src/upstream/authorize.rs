@@ -18,7 +18,7 @@ use url::Url;
 
 use super::{Error, LONGEST_ERROR, Refusal, Upstream, bare_request, challenge::Challenge};
 use crate::{
-    credentials::Credential,
+    credentials::{self, Credential},
     ecr::EcrRegistry,
     oci::{Registry, Repository, UpstreamError},
     secret::Secret,
@@ -199,7 +199,7 @@ impl Upstream {
             return Err(bad());
         }
         let asked = Url::parse(&self.uri(registry, "/")).map_err(|_| bad())?;
-        let configured = self.config.rule(registry).and_then(|rule| rule.token_host.as_deref());
+        let configured = credentials::rule(&self.config, registry).and_then(|rule| rule.token_host.as_deref());
         let is_configured = url.scheme() == "https" && url.port().is_none() && url.host_str() == configured;
         let own_host = url.origin() == asked.origin() || is_configured;
         {

@@ -26,7 +26,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 use crate::{
     config::{self, Config},
-    credentials::{Credential, Credentials},
+    credentials::{self, Credential, Credentials},
     oci::{Registry, Repository, UpstreamError},
 };
 use authorize::{Authorization, Authorizations};
@@ -170,7 +170,7 @@ impl Upstream {
 
     /// Where a registry really is.
     fn uri(&self, registry: &Registry, path: &str) -> String {
-        match self.config.rule(registry).and_then(|rule| rule.endpoint.as_ref()) {
+        match credentials::rule(&self.config, registry).and_then(|rule| rule.endpoint.as_ref()) {
             Some(config::Endpoint { tls: false, authority }) => format!("http://{authority}{path}"),
             Some(config::Endpoint { tls: true, authority }) => format!("https://{authority}{path}"),
             None => format!("https://{registry}{path}"),
@@ -179,7 +179,7 @@ impl Upstream {
 
     /// Whether talk with a registry is in the clear, as its configuration says.
     fn is_plain(&self, registry: &Registry) -> bool {
-        let rule = self.config.rule(registry);
+        let rule = credentials::rule(&self.config, registry);
         rule.and_then(|rule| rule.endpoint.as_ref()).is_some_and(|endpoint| !endpoint.tls)
     }
 
