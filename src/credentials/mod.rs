@@ -23,7 +23,7 @@ use crate::{
     flight::{Flights, GivenUp},
     oci::Registry,
     secret::Secret,
-    store::{TokenKey, TokenStore, TokenStoreError},
+    store::{Entry, TokenKey, TokenStore, TokenStoreError},
 };
 
 /// A token is there or the attempt is over within this time: a second is left of the helper's 8 to say why.
@@ -208,14 +208,14 @@ fn on_disk(
 ) -> Result<Option<AuthorizationToken>, TokenStoreError> {
     let found = match tokens.get(key) {
         Ok(found) => found,
-        Err(error @ TokenStoreError::Exposed { .. }) => return Err(error),
-        Err(error @ TokenStoreError::Io { .. }) => {
+        Err(error @ (TokenStoreError::Exposed { .. } | TokenStoreError::KeyFile { .. })) => return Err(error),
+        Err(error @ (TokenStoreError::Io { .. } | TokenStoreError::Keyring(_))) => {
             // a store that cannot be read is one more reason to mint, not a reason to fail
             warn!(error = chain(&error), "the token store cannot be read");
             None
         }
     };
-    let token = found.map(|(basic, expires_at)| AuthorizationToken { basic, expires_at });
+    let token = found.map(|entry| AuthorizationToken { basic: entry.secret, expires_at: entry.expires_at });
     Ok(token.filter(|token| is_good(token, stale) && token.user_and_password().is_some()))
 }
 
@@ -256,11 +256,11 @@ async fn mint_once(
     }
     let token = mint(scope).await.map_err(|source| Error::Mint { scope: scope.clone(), source })?;
     info!(%scope, "authorization token minted");
-    let (store, kept) = (tokens.clone(), token.clone());
+    let (store, kept) = (tokens.clone(), entry(scope, &token));
     let put = spawn_blocking(move || {
         // a store that cannot be locked (read-only home) cannot be written either: the token lives in memory
         let lock = lock?;
-        store.put(&key, &kept.basic, kept.expires_at)?;
+        store.put(&key, &kept)?;
         drop(lock);
         Ok::<_, TokenStoreError>(())
     });
@@ -272,6 +272,13 @@ async fn mint_once(
         Err(_) => return Err(Error::GivenUp(GivenUp)),
     }
     Ok(token)
+}
+
+fn entry(scope: &TokenScope, token: &AuthorizationToken) -> Entry {
+    let (minted_at, expires_at) = (SystemTime::now(), token.expires_at);
+    let life = expires_at.duration_since(minted_at).unwrap_or_default();
+    let (secret, about) = (token.basic.clone(), scope.to_string());
+    Entry { secret, minted_at, refresh_at: minted_at + life / 2, expires_at, about }
 }
 
 /// The rule of the configuration for `registry`, which may be meant by its name or by its AWS account.
