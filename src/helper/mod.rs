@@ -101,7 +101,7 @@ fn credentials_for(server: &str, foreign: Answer) -> Result<(Credentials, TokenS
     let loaded = environment::load()
         .map_err(|error| failed(&error, "correct the configuration; check it with: longshore config check"))?;
     let registry = credentials::ecr_registry(&loaded.config, &host).ok_or(foreign)?;
-    let tokens = TokenStore::new(&environment::cache_dir(&loaded.config));
+    let tokens = TokenStore::new(&environment::cache_dir(&loaded.config), &loaded.config.token_store);
     Ok((Credentials::new(Arc::new(loaded.config), tokens), registry.scope))
 }
 

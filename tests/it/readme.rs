@@ -81,7 +81,8 @@ fn what_a_person_sees_is_what_the_program_says() {
         include_str!("../../src/ecr/mint.rs"),
         include_str!("../../src/server/resolve.rs"),
         include_str!("../../src/store/mod.rs"),
-        include_str!("../../src/store/tokens.rs"),
+        include_str!("../../src/store/tokens/file.rs"),
+        include_str!("../../src/store/tokens/mod.rs"),
         include_str!("../../src/upstream/error.rs"),
     ];
     // in ECR's own words, or put together from a code that AWS sends
