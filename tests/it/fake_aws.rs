@@ -5,10 +5,10 @@
 
 use std::{fs, process::Output, sync::Arc};
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    fake_ecr::{ApiCall, DeviceSignIn, FakeEcr, Knob, Listener, Rule},
+    fake_ecr::{ApiCall, DeviceSignIn, FakeEcr, Knob, Listener, Rule, cache_login, cache_sso_token},
     rig::{REGISTRY, Rig, program, run, text},
 };
 
@@ -33,7 +33,7 @@ async fn ask(url: &str, method: &str, headers: &[(&str, &str)], body: &str) -> (
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::from(body.to_owned())).unwrap();
+    let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
     let answer = Client::builder(TokioExecutor::new()).build_http().request(request).await.unwrap();
     let status = answer.status();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -191,15 +191,12 @@ async fn the_sdk_mints_as_the_role_of_a_web_identity_until_it_is_refused() {
 #[tokio::test]
 async fn the_sdk_mints_with_a_sign_in_of_identity_center_that_it_refreshes() {
     let rig = Rig::start().await;
-    let cache = rig.dir.path().join("home/.aws/sso/cache");
-    fs::create_dir_all(&cache).unwrap();
-    let name = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, b"work");
     let token = json!({
         "accessToken": "stale", "expiresAt": "2024-01-01T00:00:00Z", "refreshToken": "refresh", "clientId": "client",
         "clientSecret": "secret", "registrationExpiresAt": "2099-01-01T00:00:00Z", "region": "eu-west-1",
         "startUrl": "https://work.awsapps.com/start",
     });
-    fs::write(cache.join(format!("{}.json", hex(name.as_ref()))), token.to_string()).unwrap();
+    cache_sso_token(&rig.dir.path().join("home"), "work", &token);
     let config = "[default]\nsso_session = work\nsso_account_id = 210987654321\nsso_role_name = Developer\n\
                   [sso-session work]\nsso_region = eu-west-1\nsso_start_url = https://work.awsapps.com/start\n";
     let output = helper(&rig, config, &[]);
@@ -234,21 +231,12 @@ async fn a_device_code_is_pending_until_it_is_approved() {
 async fn the_sdk_refreshes_a_session_of_aws_login() {
     let rig = Rig::start().await;
     let arn = "arn:aws:iam::123456789012:user/me";
-    let cache = rig.dir.path().join("home/.aws/login/cache");
-    fs::create_dir_all(&cache).unwrap();
-    let name = ring::digest::digest(&ring::digest::SHA256, arn.as_bytes());
-    let token = json!({
-        "accessToken": {"accessKeyId": "ASIAOLD", "secretAccessKey": "s", "sessionToken": "t",
-                        "accountId": "123456789012", "expiresAt": "2024-01-01T00:00:00Z"},
-        "tokenType": "aws_sigv4", "refreshToken": "refresh", "clientId": "arn:aws:signin:::devtools/same-device",
-        "dpopKey": sec1_key(),
-    });
-    fs::write(cache.join(format!("{}.json", hex(name.as_ref()))), token.to_string()).unwrap();
+    let cached = cache_login(&rig.dir.path().join("home"), arn, "2024-01-01T00:00:00Z");
     let config = format!("[default]\nlogin_session = {arn}\nregion = us-east-1\n");
     let output = helper(&rig, &config, &[]);
     let call = minted(&rig, &output);
     assert_eq!((call.service.as_str(), rig.ecr.calls()[0].action.as_str()), ("ecr", "CreateOAuth2Token"));
-    let (_, cached) = (arn, fs::read_to_string(cache.join(format!("{}.json", hex(name.as_ref())))).unwrap());
+    let cached = fs::read_to_string(cached).unwrap();
     assert!(cached.contains(&call.access_key.unwrap()), "{cached}");
 }
 
@@ -312,17 +300,4 @@ async fn failures_come_in_the_words_of_aws() {
         assert_eq!(got.as_u16(), status, "{body}");
         assert!(body.contains(wanted), "{body}");
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A P-256 key as the AWS CLI writes it; PKCS#8 ends with it.
-fn sec1_key() -> String {
-    let pkcs8 = KeyPair::generate().unwrap().serialize_der();
-    let start = pkcs8.windows(7).rposition(|bytes| bytes == [0x30, 0x6b, 2, 1, 1, 4, 0x20]).unwrap();
-    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &pkcs8[start..]);
-    let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN EC PRIVATE KEY-----\n{}\n-----END EC PRIVATE KEY-----\n", lines.join("\n"))
 }

@@ -88,21 +88,14 @@ fn judged(state: &State, incoming: &Incoming) -> Result<Answer, Answer> {
         let revoked = knobs.revoked.contains(&principal);
         (knobs.secrets.get(access_key).cloned(), principal, revoked)
     });
-    match state.sessions.flaw(access_key, incoming.header("x-amz-security-token")) {
-        Some(Flaw::Expired) => return Err(failed(if query { "ExpiredToken" } else { "ExpiredTokenException" })),
-        Some(Flaw::Token) => {
-            return Err(failed(if query { "InvalidClientTokenId" } else { "UnrecognizedClientException" }));
-        }
-        None => {}
-    }
-    if secret.is_some_and(|secret| !sigv4::verify(incoming, &credential, &secret)) {
-        return Err(failed(if query { "SignatureDoesNotMatch" } else { "InvalidSignatureException" }));
+    if let Some((json, query_code)) = flaw(state, incoming, &credential, secret.as_deref()) {
+        return Err(failed(if query { query_code } else { json }));
     }
     if let Some(code) = refused {
         return Err(failed(&code));
     }
     if state.over_rate(&action) {
-        return Err(error(400, "ThrottlingException", "Rate exceeded"));
+        return Err(failed(if query { "Throttling" } else { "ThrottlingException" }));
     }
     if query {
         let session = state.sessions.of(access_key);
@@ -128,6 +121,23 @@ fn judged(state: &State, incoming: &Incoming) -> Result<Answer, Answer> {
         "DescribeImageScanFindings" => error(400, "ScanNotFoundException", "Image scan does not exist"),
         _ => error(400, "UnknownOperationException", ""),
     })
+}
+
+/// What is wrong with the caller's credentials, as the code of JSON services and as that of STS.
+fn flaw(
+    state: &State,
+    incoming: &Incoming,
+    credential: &Credential,
+    secret: Option<&str>,
+) -> Option<(&'static str, &'static str)> {
+    match state.sessions.flaw(&credential.access_key, incoming.header("x-amz-security-token")) {
+        Some(Flaw::Expired) => Some(("ExpiredTokenException", "ExpiredToken")),
+        Some(Flaw::Token) => Some(("UnrecognizedClientException", "InvalidClientTokenId")),
+        None => {
+            let wrong = secret.is_some_and(|secret| !sigv4::verify(incoming, credential, secret));
+            wrong.then_some(("InvalidSignatureException", "SignatureDoesNotMatch"))
+        }
+    }
 }
 
 fn dated(incoming: &Incoming) -> bool {

@@ -10,6 +10,7 @@ mod answer;
 mod api;
 mod aws;
 mod blob;
+mod cached;
 mod call;
 mod clock;
 mod connection;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use api::DEFAULT_PRINCIPAL;
+pub use cached::{cache_login, cache_sso_token};
 pub use call::ApiCall;
 pub use control::parse_image;
 pub use fault::{Action, FaultHandle, Rule};
