@@ -5,6 +5,11 @@
 
 use std::{fs, process::Output, sync::Arc};
 
+use aws_smithy_http_client::{
+    Builder, Connector,
+    proxy::ProxyConfig,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode};
@@ -137,6 +142,34 @@ async fn the_proxy_refuses_as_told() {
     let (_, portal) = tunnel(&ecr, host, "/").await;
     assert!(portal.starts_with("HTTP/1.1 200 ") && portal.contains("text/html") && portal.ends_with("</html>"));
     assert_eq!(ecr.connects().len(), 3);
+}
+
+/// The SDK takes no proxy from the environment by itself, so this one is given to it.
+#[tokio::test]
+async fn the_sdk_goes_through_the_proxy() {
+    let ecr = FakeEcr::start().await;
+    ecr.set(Knob::ProxyCredentials(Some("user:password".to_owned())));
+    let url = ecr.proxy_url().replace("http://", "http://user:password@");
+    let trust = TrustStore::empty().with_pem_certificate(ecr.ca_pem());
+    let tls = TlsContext::builder().with_trust_store(trust).build().unwrap();
+    let connector = move || {
+        Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
+            .proxy_config(ProxyConfig::all(url.as_str()).unwrap())
+            .build()
+    };
+    let config = aws_sdk_ecr::Config::builder()
+        .behavior_version(aws_sdk_ecr::config::BehaviorVersion::latest())
+        .region(aws_sdk_ecr::config::Region::new("cn-north-1"))
+        .credentials_provider(aws_credential_types::Credentials::new("AKIDEXAMPLE", "secret", None, None, "test"))
+        .http_client(Builder::new().build_with_connector_fn(move |_, _| connector()))
+        .build();
+    let token = aws_sdk_ecr::Client::from_conf(config).get_authorization_token().send().await.unwrap();
+    assert_eq!(token.authorization_data().len(), 1);
+    let host = "api.ecr.cn-north-1.amazonaws.com.cn";
+    assert_eq!((ecr.calls()[0].host.as_str(), ecr.calls()[0].tls), (host, true));
+    assert_eq!(ecr.connects(), [format!("{host}:443")]);
 }
 
 #[tokio::test]
