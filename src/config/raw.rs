@@ -237,7 +237,7 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
         listen: raw.listen.map_or(DEFAULT_LISTEN, |listen| listen.into_inner().0),
         default_registry: raw.default_registry.map(|text| text.0),
         grace: raw.grace.0,
-        token_store: token_store(raw.token_store, raw.token_key_file)?,
+        token_store: token_store(&raw.token_store, raw.token_key_file)?,
         fallback_helper: raw.fallback.helper.map(|name| name.0.0),
         log_format: match raw.log_format {
             RawLogFormat::Text => LogFormat::Text,
@@ -261,7 +261,7 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
 }
 
 fn token_store(
-    store: Spanned<RawTokenStore>,
+    store: &Spanned<RawTokenStore>,
     key_file: Option<Spanned<WholePath>>,
 ) -> Result<TokenProtection, (usize, String)> {
     Ok(match (*store.get_ref(), key_file) {

@@ -39,10 +39,23 @@ pub fn forget(tokens: &TokenStore, wanted: &Wanted) -> Result<(), TokenStoreErro
     tokens.remove(&key)
 }
 
-/// The tokens that are on disk and not over: what each is, and its times.
-pub fn kept(tokens: &TokenStore) -> Result<Vec<(TokenKey, Wanted, Option<String>, Entry)>, TokenStoreError> {
+/// A token on disk: what it is, and its times.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its name in the store.
+    pub key: TokenKey,
+    /// Whose, and for what.
+    pub wanted: Wanted,
+    /// The registry it was first asked for.
+    pub registry: Option<String>,
+    /// Its times; the token itself is left out.
+    pub entry: Entry,
+}
+
+/// The tokens that are on disk and not over.
+pub fn kept(tokens: &TokenStore) -> Result<Vec<Kept>, TokenStoreError> {
     let entries = tokens.list()?.into_iter().filter_map(|(key, entry)| match About::of(&entry)? {
-        About::Token { wanted, registry } => Some((key, wanted, registry, entry)),
+        About::Token { wanted, registry } => Some(Kept { key, wanted: *wanted, registry, entry }),
         _ => None,
     });
     Ok(entries.collect())

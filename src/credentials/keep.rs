@@ -12,7 +12,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Credentials, Wanted, at_hand::kept, lock, obtain::{Attempt, renewal_of}};
+use super::{
+    Credentials, Wanted,
+    at_hand::{Kept, kept},
+    lock,
+    obtain::{Attempt, renewal_of},
+};
 use crate::{
     chain::chain,
     store::{Keeper, TokenKey},
@@ -75,9 +80,9 @@ impl Credentials {
                 Vec::new()
             });
             // what has this name under the daemon's own environment and configuration, the daemon can mint
-            let own: Vec<_> = entries.into_iter().filter(|(key, wanted, ..)| wanted.key() == *key).collect();
-            held.retain(|key, _| own.iter().any(|(kept, ..)| kept == key));
-            for (key, ..) in &own {
+            let own: Vec<_> = entries.into_iter().filter(|kept| kept.wanted.key() == kept.key).collect();
+            held.retain(|key, _| own.iter().any(|kept| kept.key == *key));
+            for Kept { key, .. } in &own {
                 if !held.contains_key(key)
                     && let Some(keeper) = tokens.keep(key)
                 {
@@ -89,7 +94,7 @@ impl Credentials {
         // a task that died has dropped its keepers: the helper renews by itself meanwhile
         let (held, own) = looked.await.unwrap_or_default();
         *keepers = held;
-        for (key, wanted, registry, entry) in own {
+        for Kept { key, wanted, registry, entry } in own {
             let is_newer = lock(&self.memory).get(&key).is_none_or(|(_, token)| token.expires_at < entry.expires_at);
             let is_due = renewal_of(&key, entry.refresh_at, entry.expires_at) <= now;
             if is_newer && is_due && keepers.contains_key(&key) {

@@ -27,11 +27,11 @@ use crate::{
     flight::{Flights, GivenUp},
     oci::Registry,
     secret::Secret,
-    store::{TokenKey, TokenStore, TokenStoreError},
+    store::{TokenKey, TokenStore},
 };
 use obtain::Attempt;
 
-pub use at_hand::{AtHand, at_hand, forget, kept};
+pub use at_hand::{AtHand, Kept, at_hand, forget, kept};
 pub use error::Error;
 pub use notes::{About, Failure};
 pub use wanted::{Selection, Wanted, Way, rule, way};
@@ -62,7 +62,8 @@ pub struct Credentials {
     /// Whether there is a person to ask for one-time codes.
     is_interactive: bool,
     memory: Arc<Mutex<HashMap<TokenKey, (Wanted, AuthorizationToken)>>>,
-    renewed: Mutex<HashMap<TokenKey, Instant>>,
+    /// The tokens that took the place of a refused one, and when.
+    renewed: Arc<Mutex<HashMap<TokenKey, (Secret, Instant)>>>,
     anonymous_until: Mutex<HashMap<TokenKey, Instant>>,
     flights: Flights<TokenKey, Minted>,
 }
@@ -76,7 +77,7 @@ impl Credentials {
             tokens,
             is_interactive: false,
             memory: Arc::default(),
-            renewed: Mutex::default(),
+            renewed: Arc::default(),
             anonymous_until: Mutex::default(),
             flights: Flights::default(),
         }
@@ -114,7 +115,7 @@ impl Credentials {
         if is_public && self.is_anonymous(&key) {
             return Ok(Credential::Anonymous);
         }
-        match self.token_under(key.clone(), wanted, Some(registry), stale).await {
+        match self.token_under(key.clone(), *wanted, Some(registry), stale).await {
             Ok(token) => Ok(Credential::Basic(token.basic)),
             Err(error) if is_public => Ok(self.go_anonymous(key, &error)),
             Err(error) => Err(error),
@@ -146,9 +147,13 @@ impl Credentials {
                 stale,
                 is_interactive: self.is_interactive,
             };
-            let (memory, key) = (Arc::clone(&self.memory), key.clone());
+            let (memory, renewed, key) = (Arc::clone(&self.memory), Arc::clone(&self.renewed), key.clone());
             async move {
+                let is_renewal = attempt.stale.is_some();
                 let minted = attempt.run().await.map_err(Arc::new)?;
+                if is_renewal {
+                    lock(&renewed).insert(key.clone(), (minted.basic.clone(), Instant::now()));
+                }
                 lock(&memory).insert(key, (wanted, minted.clone()));
                 Ok(minted)
             }
@@ -169,12 +174,9 @@ impl Credentials {
         if stale != Some(&token.basic) {
             return Some(token);
         }
-        let mut renewed = lock(&self.renewed);
-        if renewed.get(key).is_some_and(|at| at.elapsed() < RENEWALS_APART) {
-            return Some(token);
-        }
-        renewed.insert(key.clone(), Instant::now());
-        None
+        let renewed = lock(&self.renewed);
+        let is_new = |(secret, at): &(Secret, Instant)| *secret == token.basic && at.elapsed() < RENEWALS_APART;
+        if renewed.get(key).is_some_and(is_new) { Some(token) } else { None }
     }
 
     fn is_anonymous(&self, key: &TokenKey) -> bool {

@@ -33,7 +33,7 @@ pub enum About {
     /// An authorization token.
     Token {
         /// Whose, and for what.
-        wanted: Wanted,
+        wanted: Box<Wanted>,
         /// The registry it was first asked for.
         registry: Option<String>,
     },

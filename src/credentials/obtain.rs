@@ -166,7 +166,7 @@ impl Attempt {
     }
 
     async fn keep(&self, lock: Result<File, TokenStoreError>, token: &AuthorizationToken) -> Result<(), Error> {
-        let about = About::Token { wanted: self.wanted.clone(), registry: self.registry.clone() };
+        let about = About::Token { wanted: Box::new(self.wanted.clone()), registry: self.registry.clone() };
         let entry = Entry {
             secret: token.basic.clone(),
             minted_at: token.minted_at,

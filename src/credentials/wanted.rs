@@ -63,7 +63,7 @@ pub enum Way {
     /// Without credentials, as the configuration says.
     Anonymous,
     /// With a token.
-    Token(Wanted),
+    Token(Box<Wanted>),
 }
 
 /// A token: whose, and for what.
@@ -99,16 +99,15 @@ impl Wanted {
     pub(super) fn describe_identity(&self) -> String {
         let mut description = format!("{:?}\n", self.identity);
         describe_variables(&ENDPOINTS, &mut description);
-        let profile = match &self.identity.profile {
-            Some(profile) => profile.clone(),
-            None => {
-                describe_variables(&IDENTITIES, &mut description);
-                if env::var_os("AWS_ACCESS_KEY_ID").is_none_or(|id| id.is_empty()) {
-                    // the role of the machine itself may be what is found
-                    description.push_str(&boot());
-                }
-                Profiles::selected().0
+        let profile = if let Some(profile) = &self.identity.profile {
+            profile.clone()
+        } else {
+            describe_variables(&IDENTITIES, &mut description);
+            if env::var_os("AWS_ACCESS_KEY_ID").is_none_or(|id| id.is_empty()) {
+                // the role of the machine itself may be what is found
+                description.push_str(&boot());
             }
+            Profiles::selected().0
         };
         description.push_str(&Profiles::read().describe(&profile));
         description
@@ -152,15 +151,15 @@ pub fn way(config: &Config, registry: &Registry, selection: &Selection) -> Way {
     if identity.anonymous {
         return Way::Anonymous;
     }
-    Way::Token(wanted(ecr, identity, selection))
+    Way::Token(Box::new(wanted(ecr, identity, selection)))
 }
 
-fn wanted(ecr: EcrRegistry, rule: &IdentityRule, selection: &Selection) -> Wanted {
+fn wanted(ecr: EcrRegistry, own: &IdentityRule, selection: &Selection) -> Wanted {
     let EcrRegistry { account, mut scope } = ecr;
-    if let Some(region) = &rule.region {
+    if let Some(region) = &own.region {
         scope.region.clone_from(region);
     }
-    let endpoint_url = rule.endpoint_url.clone();
+    let endpoint_url = own.endpoint_url.clone();
     if let Some(profile) = selection.profile.clone() {
         return Wanted { scope, identity: Identity { profile: Some(profile), endpoint_url, ..Identity::default() } };
     }
@@ -168,14 +167,17 @@ fn wanted(ecr: EcrRegistry, rule: &IdentityRule, selection: &Selection) -> Wante
         let variable = format!("{name}_{}", account.as_deref()?);
         env::var(variable).ok().filter(|value| !value.is_empty())
     };
-    let profile = of_account("AWS_PROFILE").or_else(|| rule.profile.clone());
-    let mfa = rule.mfa_serial.clone().map(|serial| Mfa { serial, command: rule.mfa_command.clone() });
-    let arn = of_account("AWS_ROLE_ARN").or_else(|| rule.role_arn.clone());
-    let role = arn.map(|arn| Role {
-        arn: arn.replace("{account}", account.as_deref().unwrap_or_default()).replace("{region}", &scope.region),
-        external_id: rule.external_id.clone(),
-        session_name: rule.session_name.clone(),
-        duration: rule.duration,
+    let profile = of_account("AWS_PROFILE").or_else(|| own.profile.clone());
+    let mfa = own.mfa_serial.clone().map(|serial| Mfa { serial, command: own.mfa_command.clone() });
+    let fill = |text: String| {
+        text.replace("{account}", account.as_deref().unwrap_or_default()).replace("{region}", &scope.region)
+    };
+    let role_arn = of_account("AWS_ROLE_ARN").or_else(|| own.role_arn.clone());
+    let role = role_arn.map(|text| Role {
+        arn: fill(text),
+        external_id: own.external_id.clone(),
+        session_name: own.session_name.clone(),
+        duration: own.duration,
         mfa: mfa.clone(),
     });
     let mfa = mfa.filter(|_| role.is_none());
@@ -226,7 +228,9 @@ mod tests {
     #[test]
     fn a_host_that_is_not_of_ecr_is_foreign_even_if_it_begins_with_the_account() {
         let config = Config::parse("[[registry]]\nmatch = \"123456789012\"\nprofile = \"one\"\n").unwrap();
-        for host in ["ghcr.io", "123456789012.evil.example", "123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example"] {
+        for host in
+            ["ghcr.io", "123456789012.evil.example", "123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example"]
+        {
             assert_eq!(way(&config, &host.parse().unwrap(), &Selection::default()), Way::Foreign, "{host}");
         }
         let config = Config::parse("[[registry]]\nmatch = \"public.ecr.aws\"\nanonymous = true\n").unwrap();

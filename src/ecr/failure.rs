@@ -68,7 +68,8 @@ impl MintError {
     /// The answer did not come in time.
     #[must_use]
     pub fn silent(cause: impl AsRef<str>) -> Self {
-        let remedy = "something accepts connections and does not answer: check the network, HTTPS_PROXY and the endpoint";
+        let remedy =
+            "something accepts connections and does not answer: check the network, HTTPS_PROXY and the endpoint";
         Self::new(MintErrorKind::Silent, cause, remedy)
     }
 }
@@ -93,7 +94,9 @@ where
             let message = service.err().message().unwrap_or("no message");
             of_answer(action, code, message)
         }
-        SdkError::ResponseError(_) => MintError::malformed(format!("{action}: the answer is not AWS's: {}", chain(error))),
+        SdkError::ResponseError(_) => {
+            MintError::malformed(format!("{action}: the answer is not AWS's: {}", chain(error)))
+        }
         SdkError::TimeoutError(_) => MintError::silent(format!("{action}: no answer: {}", chain(error))),
         _ => of_network(action, error),
     }
@@ -147,9 +150,10 @@ fn of_answer(action: &str, code: &str, message: &str) -> MintError {
         "ServerException" | "InternalFailure" | "ServiceUnavailable" | "InternalServerException" => {
             (Unreachable, "AWS has a problem of its own; try again, and see https://health.aws.amazon.com")
         }
-        "AccessDenied" | "AccessDeniedException" if message.contains("MultiFactorAuthentication") => {
-            (MintErrorKind::MfaNeeded, "the code was wrong or has been used before: wait for the next one and try again")
-        }
+        "AccessDenied" | "AccessDeniedException" if message.contains("MultiFactorAuthentication") => (
+            MintErrorKind::MfaNeeded,
+            "the code was wrong or has been used before: wait for the next one and try again",
+        ),
         "AccessDenied" | "AccessDeniedException" if action == "AssumeRole" => (
             Refused,
             "the role must trust this identity (and its external_id and MFA, if it asks for them), and the identity needs \
@@ -200,5 +204,5 @@ pub(super) fn of_network(action: &str, error: &(dyn Error + 'static)) -> MintErr
 }
 
 fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }

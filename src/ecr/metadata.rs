@@ -74,5 +74,7 @@ pub(super) async fn ask(config: &ProviderConfig) -> Result<Answer, MintError> {
 
 fn is_silence(error: &CredentialsError) -> bool {
     let said = chain(error);
-    matches!(error, CredentialsError::ProviderTimedOut(_)) || said.contains("timeout") || said.contains("dispatch failure")
+    matches!(error, CredentialsError::ProviderTimedOut(_))
+        || said.contains("timeout")
+        || said.contains("dispatch failure")
 }

@@ -39,7 +39,8 @@ pub(super) async fn credentials(profile: &str, command: &str) -> Result<Credenti
     let what = format!("credential_process of profile {profile}");
     let text = output(&what, command).await?;
     let failed = |problem: &str| {
-        let remedy = "it must print {\"Version\": 1, \"AccessKeyId\": …, \"SecretAccessKey\": …}; run it by hand to see";
+        let remedy =
+            "it must print {\"Version\": 1, \"AccessKeyId\": …, \"SecretAccessKey\": …}; run it by hand to see";
         MintError::credentials(format!("{what} {problem}"), remedy)
     };
     // what it printed may be a secret: only the place of the mistake is repeated
@@ -65,7 +66,11 @@ pub(super) async fn credentials(profile: &str, command: &str) -> Result<Credenti
 /// Runs a command by the shell and returns what it printed.
 pub(super) async fn output(what: &str, command: &str) -> Result<Zeroizing<Vec<u8>>, MintError> {
     let failed = |problem: String| {
-        MintError::new(MintErrorKind::CredentialsFailed, format!("{what} {problem}"), "run the command by hand to see why")
+        MintError::new(
+            MintErrorKind::CredentialsFailed,
+            format!("{what} {problem}"),
+            "run the command by hand to see why",
+        )
     };
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -24,7 +24,10 @@ impl Profiles {
     /// Reads both files; one that is not there is empty.
     #[must_use]
     pub fn read() -> Self {
-        Self { config: read("AWS_CONFIG_FILE", "config"), credentials: read("AWS_SHARED_CREDENTIALS_FILE", "credentials") }
+        Self {
+            config: read("AWS_CONFIG_FILE", "config"),
+            credentials: read("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+        }
     }
 
     /// The profile that the environment selects, and whether it says so itself.

@@ -9,12 +9,12 @@ use aws_config::{
     BehaviorVersion, Region, SdkConfig, provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_ecr::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::{
     Builder, Connector,
     proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use aws_sdk_ecr::config::{RuntimeComponents, SharedHttpClient};
 
 use super::{
     Identity, Profiles, TokenScope,
@@ -26,6 +26,17 @@ use crate::chain::chain;
 const ATTEMPT: Duration = Duration::from_secs(4);
 /// The pause after a first failure is below this, after a second below twice this.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the environment may say that an API is elsewhere.
+const ENDPOINTS: [&str; 7] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_ENDPOINT_URL_SSO_OIDC",
+    "AWS_ENDPOINT_URL_SIGNIN",
+];
 
 /// The SDK, set up for one scope and identity.
 pub(super) struct Sdk {
@@ -46,6 +57,11 @@ pub(super) enum Service {
 
 impl Sdk {
     pub(super) async fn new(scope: &TokenScope, identity: &Identity, profiles: &Profiles) -> Result<Self, MintError> {
+        if let Some(name) = ENDPOINTS.into_iter().find(|name| env::var_os(name).is_some_and(|url| url.is_empty())) {
+            // the SDK panics over it
+            let cause = format!("{name} is set to nothing");
+            return Err(MintError::new(MintErrorKind::Unreachable, cause, format!("take it away: unset {name}")));
+        }
         let profile = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
         let bundle = profiles.profile(&profile).and_then(|mut profile| profile.remove("ca_bundle"));
         let tls = tls(bundle)?;

@@ -105,7 +105,11 @@ impl Search<'_> {
         if has("login_session") {
             let found = self.sdk_profile(name).await;
             return found.map(Some).map_err(|error| {
-                let run = if name == "default" { "run: aws login".to_owned() } else { format!("run: aws login --profile {name}") };
+                let run = if name == "default" {
+                    "run: aws login".to_owned()
+                } else {
+                    format!("run: aws login --profile {name}")
+                };
                 failure(&format!("the console sign-in of profile {name:?}"), &error, &run)
             });
         }
@@ -143,7 +147,10 @@ impl Search<'_> {
         let source = source.ok_or_else(|| {
             let remedy = "give the profile a source_profile that has credentials, or credential_source = Environment, \
                           Ec2InstanceMetadata or EcsContainer where those are there";
-            MintError::credentials(format!("profile {name:?} names a role and no credentials to assume it with"), remedy)
+            MintError::credentials(
+                format!("profile {name:?} names a role and no credentials to assume it with"),
+                remedy,
+            )
         })?;
         role::assume(self.sdk, source, &role, self.codes).await
     }
@@ -188,7 +195,8 @@ impl Search<'_> {
 
     fn missing(&self, name: &str) -> MintError {
         let names: Vec<_> = self.profiles.names().into_iter().collect();
-        let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+        let there =
+            if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
         let remedy = format!("{there}; add it with: aws configure --profile {name}");
         MintError::credentials(format!("profile {name:?} is not in the AWS configuration"), remedy)
     }

@@ -102,7 +102,10 @@ impl SignIn {
             Some(_) if said.contains("Forbidden") || said.contains("No access") => MintError::new(
                 MintErrorKind::Refused,
                 format!("{}: {said}", self.name()),
-                format!("the user may not have the account or role of profile {:?}; see: aws sso login, then the start page", self.profile),
+                format!(
+                    "the user may not have the account or role of profile {:?}; see: aws sso login, then the start page",
+                    self.profile
+                ),
             ),
             Some(_) => MintError::credentials(format!("{} is not taken any more: {said}", self.name()), run),
         }

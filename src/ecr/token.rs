@@ -52,7 +52,12 @@ mod tests {
     use super::*;
 
     fn token(text: &str, expires_at: SystemTime) -> AuthorizationToken {
-        AuthorizationToken { basic: Secret::new(STANDARD.encode(text)), minted_at: expires_at, refresh_at: expires_at, expires_at }
+        AuthorizationToken {
+            basic: Secret::new(STANDARD.encode(text)),
+            minted_at: expires_at,
+            refresh_at: expires_at,
+            expires_at,
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::{
 
 use crate::{
     chain::chain,
-    credentials::{self, Credentials},
-    ecr::{AuthorizationToken, EcrRegistry, TokenScope},
+    config::Config,
+    credentials::{self, AtHand, Credentials, Selection, Wanted, Way},
+    ecr::{AuthorizationToken, EcrRegistry},
     environment,
     oci::server_host,
     store::TokenStore,
@@ -76,53 +77,63 @@ fn read(input: &mut dyn Read) -> io::Result<String> {
 }
 
 fn get(server: &str) -> Answer {
-    let (credentials, scope) = match credentials_for(server, quiet(NOT_FOUND)) {
+    let (config, tokens, wanted) = match wanted(server, quiet(NOT_FOUND)) {
         Ok(found) => found,
         Err(answer) => return answer,
     };
-    match credentials.cached(&scope) {
-        Ok(Some(token)) => found(server, &token),
-        Ok(None) => mint(server, &credentials, &scope),
+    match credentials::at_hand(&tokens, &wanted) {
+        Ok(AtHand::Token(token)) => found(server, &token),
+        Ok(AtHand::Failure(error)) => no_token(server, &wanted, &error),
+        Ok(AtHand::Nothing) => mint(server, config, tokens, &wanted),
         Err(error) => failed(&error, "the token store must belong to you alone"),
     }
 }
 
-/// The credentials and the scope for an ECR registry, or the answer when there are none; `foreign` answers for any other
-/// host.
-fn credentials_for(server: &str, foreign: Answer) -> Result<(Credentials, TokenScope), Answer> {
+/// The token that an ECR registry needs, or the answer when it needs none; `foreign` answers for any other host.
+fn wanted(server: &str, foreign: Answer) -> Result<(Config, TokenStore, Wanted), Answer> {
     if server.trim().is_empty() {
         return Err(quiet(NO_SERVER));
     }
-    let host = server_host(server);
-    // before the configuration is read: it can take hosts away, it adds none
-    if EcrRegistry::parse(&host).is_none() {
-        return Err(foreign);
+    let Ok(registry) = server_host(server).parse() else { return Err(foreign) };
+    let loaded = match environment::load() {
+        Ok(loaded) => loaded,
+        // what the configuration would have said about another host nobody knows
+        Err(_) if EcrRegistry::parse(&server_host(server)).is_none() => return Err(foreign),
+        Err(error) => return Err(failed(&error, "correct the configuration; check it with: longshore config check")),
+    };
+    match credentials::way(&loaded.config, &registry, &Selection::default()) {
+        Way::Token(wanted) => {
+            let tokens = TokenStore::new(&environment::cache_dir(&loaded.config), &loaded.config.token_store);
+            Ok((loaded.config, tokens, *wanted))
+        }
+        Way::Foreign | Way::Anonymous => Err(foreign),
     }
-    let loaded = environment::load()
-        .map_err(|error| failed(&error, "correct the configuration; check it with: longshore config check"))?;
-    let registry = credentials::ecr_registry(&loaded.config, &host).ok_or(foreign)?;
-    let tokens = TokenStore::new(&environment::cache_dir(&loaded.config), &loaded.config.token_store);
-    Ok((Credentials::new(Arc::new(loaded.config), tokens), registry.scope))
 }
 
 /// The cold way: only here are a runtime, TLS and the AWS SDK set up.
-fn mint(server: &str, credentials: &Credentials, scope: &TokenScope) -> Answer {
+fn mint(server: &str, config: Config, tokens: TokenStore, wanted: &Wanted) -> Answer {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error, "the system gives this process no threads or file descriptors"),
     };
-    let minted = runtime.block_on(credentials.token(scope, None));
+    let credentials = Credentials::new(Arc::new(config), tokens).interactive();
+    let registry = server_host(server).parse().ok();
+    let minted = runtime.block_on(credentials.token(wanted.clone(), registry.as_ref()));
     // a thread that waits for another process's lock must not hold this one back
     runtime.shutdown_background();
     match minted {
         Ok(token) => found(server, &token),
-        // anonymous pulls work at ECR Public, so no credentials is no failure there
-        Err(error) if scope.public => {
-            let hint = format!("{error}; {} is used anonymously", server_host(server));
-            Answer::Failed { cause: NOT_FOUND.to_owned(), remedy: Some(hint) }
-        }
-        Err(error) => failed(&*error, error.remedy()),
+        Err(error) => no_token(server, wanted, &error),
     }
+}
+
+fn no_token(server: &str, wanted: &Wanted, error: &credentials::Error) -> Answer {
+    // anonymous pulls work at ECR Public, so no credentials is no failure there
+    if wanted.scope.public {
+        let hint = format!("{error}; {} is used anonymously", server_host(server));
+        return Answer::Failed { cause: NOT_FOUND.to_owned(), remedy: Some(hint) };
+    }
+    failed(error, error.remedy())
 }
 
 fn found(server: &str, token: &AuthorizationToken) -> Answer {
@@ -153,11 +164,11 @@ fn store(request: &str) -> Answer {
 
 /// `docker logout`: the cached token of the registry's scope is dropped; that it was not there is fine too.
 fn erase(server: &str) -> Answer {
-    let (credentials, scope) = match credentials_for(server, Answer::Done(String::new())) {
+    let (_, tokens, wanted) = match wanted(server, Answer::Done(String::new())) {
         Ok(found) => found,
         Err(answer) => return answer,
     };
-    match credentials.forget(&scope) {
+    match credentials::forget(&tokens, &wanted) {
         Ok(()) => Answer::Done(String::new()),
         Err(error) => failed(&error, "the token could not be dropped; delete the file yourself"),
     }
