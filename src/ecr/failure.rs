@@ -102,20 +102,6 @@ where
     }
 }
 
-/// What STS answered inside one of the SDK's own sources.
-pub(super) fn of_answer_of_sts(error: &(dyn Error + 'static)) -> Option<MintError> {
-    use aws_sdk_sts::operation::{
-        assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
-    };
-    sources(error).find_map(|source| {
-        let web = source.downcast_ref::<AssumeRoleWithWebIdentityError>();
-        let web = web.map(|error| ("AssumeRoleWithWebIdentity", error.meta()));
-        let role = || source.downcast_ref::<AssumeRoleError>().map(|error| ("AssumeRole", error.meta()));
-        let (action, meta) = web.or_else(role)?;
-        Some(of_answer(action, meta.code()?, meta.message().unwrap_or("no message")))
-    })
-}
-
 /// What an API answered instead of what was asked for.
 fn of_answer(action: &str, code: &str, message: &str) -> MintError {
     use MintErrorKind::{CredentialsFailed, Malformed, Refused, Throttled, Unreachable};

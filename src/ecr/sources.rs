@@ -3,11 +3,11 @@
 //!
 //! A profile that is named by the configuration, or by the program's name, is asked alone. Roles are assumed by `role`.
 
-use std::env;
+use std::{env, fs};
 
 use aws_config::{
     ecs::EcsCredentialsProvider, environment::EnvironmentVariableCredentialsProvider,
-    profile::ProfileFileCredentialsProvider, web_identity_token::WebIdentityTokenCredentialsProvider,
+    profile::ProfileFileCredentialsProvider,
 };
 use aws_credential_types::{
     Credentials,
@@ -16,14 +16,14 @@ use aws_credential_types::{
 
 use super::{
     Identity, Mfa, Profiles, Role,
-    failure::{MintError, MintErrorKind, of_answer_of_sts, of_network},
+    failure::{MintError, MintErrorKind, of_network},
     metadata, process,
     profiles::Profile,
     role::{self, Codes},
     sdk::Sdk,
     sso::SignIn,
 };
-use crate::chain::chain;
+use crate::{chain::chain, secret::Secret};
 
 /// Nobody chains more roles than AWS lets sessions be chained; a circle would.
 const LONGEST_CHAIN: usize = 8;
@@ -113,10 +113,9 @@ impl Search<'_> {
                 failure(&format!("the console sign-in of profile {name:?}"), &error, &run)
             });
         }
-        if has("role_arn") {
-            let found = self.sdk_profile(name).await;
-            let what = format!("the web identity of profile {name:?}");
-            return found.map(Some).map_err(|error| failure(&what, &error, WEB_IDENTITY));
+        if let (Some(arn), Some(file)) = (profile.get("role_arn"), profile.get("web_identity_token_file")) {
+            let setting = format!("web_identity_token_file of profile {name:?}");
+            return self.shown(file, &setting, arn, profile.get("role_session_name").cloned()).await.map(Some);
         }
         if let Some(command) = profile.get("credential_process") {
             return process::credentials(name, command).await.map(Some);
@@ -162,14 +161,29 @@ impl Search<'_> {
     }
 
     async fn web_identity(&self) -> Result<Credentials, MintError> {
-        let file = env::var("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap_or_default();
-        if !is_set("AWS_ROLE_ARN") {
+        let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let Some(arn) = get("AWS_ROLE_ARN") else {
             let cause = "AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not";
             return Err(MintError::credentials(cause, "set AWS_ROLE_ARN to the role the token is for"));
-        }
-        let provider = WebIdentityTokenCredentialsProvider::builder().configure(&self.sdk.provider()).build();
-        let found = provider.provide_credentials().await;
-        found.map_err(|error| failure(&format!("the web identity token in {file}"), &error, WEB_IDENTITY))
+        };
+        let file = get("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap_or_default();
+        self.shown(&file, "AWS_WEB_IDENTITY_TOKEN_FILE", &arn, get("AWS_ROLE_SESSION_NAME")).await
+    }
+
+    /// The credentials for the web identity token in a file, which `setting` names.
+    async fn shown(
+        &self,
+        file: &str,
+        setting: &str,
+        arn: &str,
+        session: Option<String>,
+    ) -> Result<Credentials, MintError> {
+        let token = fs::read_to_string(file).map_err(|error| {
+            let remedy = format!("{setting} must name a readable file with a token in it: correct it, or unset it");
+            MintError::credentials(format!("web identity token file {file}: {error}"), remedy)
+        })?;
+        let token = Secret::new(token.trim().to_owned());
+        role::assume_with_web_identity(self.sdk, arn, session.as_deref().unwrap_or(role::SESSION_NAME), &token).await
     }
 
     async fn container(&self) -> Result<Credentials, MintError> {
@@ -201,8 +215,6 @@ impl Search<'_> {
         MintError::credentials(format!("profile {name:?} is not in the AWS configuration"), remedy)
     }
 }
-
-const WEB_IDENTITY: &str = "the token's file must be readable and fresh, and the role must trust its issuer";
 
 fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
@@ -244,7 +256,7 @@ fn role_in(profile: &Profile) -> Role {
     }
 }
 
-/// A source's failure in words: an outage, an answer of STS, or the source's own complaint.
+/// A source's failure in words: an outage, or the source's own complaint.
 fn failure(what: &str, error: &CredentialsError, remedy: &str) -> MintError {
     let said = chain(error);
     if matches!(error, CredentialsError::ProviderTimedOut(_)) {
@@ -252,9 +264,6 @@ fn failure(what: &str, error: &CredentialsError, remedy: &str) -> MintError {
     }
     if said.contains("dispatch failure") {
         return of_network(what, error);
-    }
-    if let Some(known) = of_answer_of_sts(error) {
-        return known;
     }
     MintError::new(MintErrorKind::CredentialsFailed, format!("{what}: {said}"), remedy)
 }

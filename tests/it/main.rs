@@ -10,6 +10,7 @@
 
 mod daemon;
 mod dependencies;
+mod endpoints;
 mod fake_aws;
 mod fake_ecr;
 mod faults;
@@ -20,5 +21,6 @@ mod public;
 mod pull;
 mod readme;
 mod rig;
+mod shell;
 mod tokens;
 mod ways_in;
