@@ -6,6 +6,7 @@ mod failure;
 mod identity;
 mod metadata;
 mod mint;
+mod network;
 mod process;
 mod profiles;
 mod registry;

@@ -16,8 +16,10 @@ use aws_credential_types::{
 
 use super::{
     Identity, Mfa, Profiles, Role,
-    failure::{MintError, MintErrorKind, of_network},
-    metadata, process,
+    failure::{MintError, MintErrorKind},
+    metadata,
+    network::{of_network, said},
+    process,
     profiles::Profile,
     role::{self, Codes},
     sdk::Sdk,
@@ -100,18 +102,10 @@ impl Search<'_> {
         }
         if let Some(sign_in) = SignIn::of(self.profiles, name, &profile).filter(|_| has("sso_account_id")) {
             let found = self.sdk_profile(name).await;
-            return found.map(Some).map_err(|error| sign_in.failure(&error));
+            return found.map(Some).map_err(|error| sign_in.failure(&error, &profile));
         }
         if has("login_session") {
-            let found = self.sdk_profile(name).await;
-            return found.map(Some).map_err(|error| {
-                let run = if name == "default" {
-                    "run: aws login".to_owned()
-                } else {
-                    format!("run: aws login --profile {name}")
-                };
-                failure(&format!("the console sign-in of profile {name:?}"), &error, &run)
-            });
+            return self.sdk_profile(name).await.map(Some).map_err(|error| login_failure(name, &error));
         }
         if let (Some(arn), Some(file)) = (profile.get("role_arn"), profile.get("web_identity_token_file")) {
             let setting = format!("web_identity_token_file of profile {name:?}");
@@ -188,9 +182,11 @@ impl Search<'_> {
 
     async fn container(&self) -> Result<Credentials, MintError> {
         let provider = EcsCredentialsProvider::builder().configure(&self.sdk.local_provider()).build();
-        let remedy = "check the task role (ECS) or the pod identity association (EKS), and AWS_CONTAINER_CREDENTIALS_*";
-        let found = provider.provide_credentials().await;
-        found.map_err(|error| failure("the credentials of this container", &error, remedy))
+        provider.provide_credentials().await.map_err(|error| {
+            let remedy = "check the task role (ECS) or the pod identity association (EKS), and the \
+                          AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or AWS_CONTAINER_CREDENTIALS_FULL_URI that was set for it";
+            MintError { remedy: remedy.to_owned(), ..failure("the credentials of this container", &error, remedy) }
+        })
     }
 
     async fn instance(&mut self) -> Result<Option<Credentials>, MintError> {
@@ -209,9 +205,12 @@ impl Search<'_> {
 
     fn missing(&self, name: &str) -> MintError {
         let names: Vec<_> = self.profiles.names().into_iter().collect();
-        let there =
-            if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
-        let remedy = format!("{there}; add it with: aws configure --profile {name}");
+        let there = if names.is_empty() {
+            "there are no profiles".to_owned()
+        } else {
+            format!("there are: {}", names.join(", "))
+        };
+        let remedy = format!("{there}; correct the name, or add it with: aws configure --profile {name}");
         MintError::credentials(format!("profile {name:?} is not in the AWS configuration"), remedy)
     }
 }
@@ -225,9 +224,26 @@ async fn environment() -> Result<Option<Credentials>, MintError> {
     if !is_set("AWS_ACCESS_KEY_ID") {
         return Ok(None);
     }
+    if !is_set("AWS_SECRET_ACCESS_KEY") {
+        let cause = "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not";
+        return Err(MintError::credentials(cause, "set both (and AWS_SESSION_TOKEN for a session), or unset both"));
+    }
     let found = EnvironmentVariableCredentialsProvider::new().provide_credentials().await;
-    let remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for a session) together";
-    found.map(Some).map_err(|error| failure("the keys in the environment", &error, remedy))
+    found.map(Some).map_err(|error| failure("the keys in the environment", &error, "set them again, or unset them"))
+}
+
+/// Why a session of `aws login` gave no credentials.
+fn login_failure(name: &str, error: &CredentialsError) -> MintError {
+    let what = format!("the console sign-in of profile {name:?}");
+    let run = if name == "default" { "run: aws login".to_owned() } else { format!("run: aws login --profile {name}") };
+    let said = said(error);
+    if said.contains("No such file") {
+        return MintError::credentials(format!("profile {name:?} has no console sign-in on this machine"), run);
+    }
+    if said.contains("session has expired") {
+        return MintError::credentials(format!("{what} expired"), run);
+    }
+    failure(&what, error, &run)
 }
 
 fn static_keys(name: &str, profile: &Profile) -> Result<Option<Credentials>, MintError> {
@@ -258,11 +274,11 @@ fn role_in(profile: &Profile) -> Role {
 
 /// A source's failure in words: an outage, or the source's own complaint.
 fn failure(what: &str, error: &CredentialsError, remedy: &str) -> MintError {
-    let said = chain(error);
+    let said = said(error);
     if matches!(error, CredentialsError::ProviderTimedOut(_)) {
         return MintError::silent(format!("{what}: {said}"));
     }
-    if said.contains("dispatch failure") {
+    if chain(error).contains("dispatch failure") {
         return of_network(what, error);
     }
     MintError::new(MintErrorKind::CredentialsFailed, format!("{what}: {said}"), remedy)

@@ -11,6 +11,7 @@
 mod daemon;
 mod dependencies;
 mod endpoints;
+mod failures;
 mod fake_aws;
 mod fake_ecr;
 mod faults;
