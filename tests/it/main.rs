@@ -16,6 +16,7 @@ mod fake_aws;
 mod fake_ecr;
 mod faults;
 mod helper;
+mod identities;
 mod layers;
 mod privacy;
 mod public;

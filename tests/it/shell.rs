@@ -65,7 +65,7 @@ impl Shell {
         self.unset("AWS_ENDPOINT_URL").set("HTTPS_PROXY", &proxy).set("AWS_CA_BUNDLE", &ca)
     }
 
-    /// An endpoint is the fake's.
+    /// The metadata service of EC2 is the fake's.
     pub fn metadata(&mut self) -> &mut Self {
         let url = self.ecr.metadata_url();
         self.set("AWS_EC2_METADATA_DISABLED", "false").set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)
@@ -92,10 +92,18 @@ impl Shell {
         self
     }
 
+    /// The helper, without a terminal.
     pub fn command(&self) -> Command {
-        // a session of its own has no terminal
-        let mut command = Command::new("setsid");
-        command.arg(env!("CARGO_BIN_EXE_docker-credential-longshore")).env_clear().envs(&self.environment);
+        // a session of its own has none
+        let mut command = self.command_of("setsid");
+        command.arg(env!("CARGO_BIN_EXE_docker-credential-longshore"));
+        command
+    }
+
+    /// A program in this shell.
+    pub fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(&self.environment);
         command
     }
 
