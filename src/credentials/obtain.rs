@@ -61,7 +61,16 @@ impl Attempt {
     /// A token: the one that another process got meanwhile, a new one, or at worst the old one while it is good.
     pub(super) async fn run(self) -> Result<AuthorizationToken, Error> {
         let deadline = Instant::now() + DEADLINE;
-        let Found { lock, usable, at_hand, known } = self.look_until(deadline).await?;
+        // who has a token that is still good waits no longer for another process than for AWS
+        let good = self.usable().await?;
+        let patience = if good.is_some() { Instant::now() + RENEWAL } else { deadline };
+        let Found { lock, usable, at_hand, known } = match (self.look_until(patience).await, good) {
+            (Err(Error::Mint { source, .. }), Some(good)) => {
+                warn!(error = %source, "the token cannot be renewed; the one at hand is still good");
+                return Ok(good);
+            }
+            (found, _) => found?,
+        };
         match at_hand {
             AtHand::Token(token) if self.stale.as_ref() != Some(&token.basic) => return Ok(token),
             // whoever brings a stale token has just talked to the registry: the network is there
@@ -100,10 +109,19 @@ impl Attempt {
         Ok(token)
     }
 
+    async fn usable(&self) -> Result<Option<AuthorizationToken>, Error> {
+        let stale = self.stale.clone();
+        let usable = self.blocking(move |attempt| at_hand::usable(&attempt.tokens, &attempt.key, stale.as_ref()));
+        usable.await?.map_err(Error::Store)
+    }
+
     async fn look_until(&self, deadline: Instant) -> Result<Found, Error> {
+        let started = Instant::now();
         let silent = || {
-            let cause = format!("another process that mints this token did not end within {} s", DEADLINE.as_secs());
-            self.failed(MintError::silent(cause))
+            let time = started.elapsed().as_secs_f32().round();
+            let cause = format!("another process that mints this token did not end within {time} s");
+            let remedy = "look for a process that is stopped or hangs: pgrep -af docker-credential; and end it";
+            self.failed(MintError { remedy: remedy.to_owned(), ..MintError::silent(cause) })
         };
         timeout_at(deadline, self.look()).await.unwrap_or_else(|_| Err(silent()))
     }
@@ -125,8 +143,15 @@ impl Attempt {
     }
 
     async fn mint(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
-        let (session, no_metadata) = (known.session.clone(), known.no_metadata);
-        let failed = match self.mint_in_time(known, deadline).await {
+        let (mut session, no_metadata) = (known.session.clone(), known.no_metadata);
+        let mut outcome = self.mint_in_time(known, deadline).await;
+        if session.is_some() && outcome.as_ref().is_err_and(|error| error.kind == MintErrorKind::CredentialsFailed) {
+            // it was ended before its time, and would only fail again
+            session = None;
+            let _ = self.blocking(|attempt| notes::forget_session(&attempt.tokens, &attempt.wanted)).await;
+            outcome = self.mint_in_time(Known { no_metadata, ..Known::default() }, deadline).await;
+        }
+        let failed = match outcome {
             Err(error) if error.kind == MintErrorKind::MfaNeeded => error,
             outcome => return outcome,
         };

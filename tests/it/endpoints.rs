@@ -2,7 +2,7 @@
 //!
 //! The proxy of the fake notes every tunnel; no endpoint is overridden, so the rules of the AWS SDK are in force.
 
-use std::process::Output;
+use std::{fs, process::Output};
 
 use crate::{
     fake_ecr::{Knob, cache_sso_token},
@@ -172,6 +172,22 @@ async fn a_rule_may_ask_another_region_and_another_endpoint() {
     shell.rules(&format!("[[registry]]\nmatch = \"123456789012\"\nendpoint_url = \"{url}\"\n"));
     shell.secret("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com");
     assert_eq!((shell.mints(), shell.ecr.connects().len()), (1, 0));
+}
+
+/// Issue: the incumbent refuses names of one's own and those of `PrivateLink`.
+#[tokio::test]
+async fn another_name_for_a_registry_is_asked_for_as_that_registry() {
+    let mut shell = Shell::with_keys().await;
+    shell.behind_the_proxy();
+    for name in ["registry.corp.example", "vpce-0123-abcd.dkr.ecr.us-east-1.vpce.amazonaws.com"] {
+        shell.ecr.clear_requests();
+        shell.rules(&format!(
+            "[[registry]]\nmatch = \"{name}\"\nalias = \"123456789012.dkr.ecr-fips.us-east-1.amazonaws.com\"\n"
+        ));
+        fs::remove_dir_all(shell.path("home/.cache")).unwrap_or_default();
+        shell.secret(name);
+        assert_eq!(asked(&shell), ["api.ecr-fips.us-east-1.amazonaws.com"], "{name}");
+    }
 }
 
 #[tokio::test]

@@ -251,3 +251,26 @@ async fn an_anonymous_registry_is_not_found_without_a_word() {
     assert_eq!(text(&output.stderr), "");
     assert!(shell.ecr.requests().is_empty());
 }
+
+/// Issue: the incumbent's older caches hold the id of the access key.
+#[tokio::test]
+async fn nothing_on_disk_tells_the_access_key() {
+    let mut shell = Shell::start().await;
+    sources::code_for_oneself(&mut shell);
+    shell.secret(REGISTRY);
+    for file in std::fs::read_dir(shell.path("home/.cache/longshore/tokens")).unwrap() {
+        let path = file.unwrap().path();
+        let held = format!("{}{}", path.display(), std::fs::read_to_string(&path).unwrap());
+        assert!(!held.contains("AKIDEXAMPLE") && !held.contains("an-example-secret-key"), "{held}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_ended_early_costs_one_more_code() {
+    let mut shell = Shell::start().await;
+    sources::code_for_a_role(&mut shell);
+    shell.secret(REGISTRY);
+    shell.ecr.expire_sessions();
+    shell.secret(IN_IRELAND);
+    assert_eq!(shell.runs(), 2);
+}

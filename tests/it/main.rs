@@ -8,6 +8,7 @@
     reason = "tests: what cannot go on fails, nobody calls them"
 )]
 
+mod budget;
 mod daemon;
 mod dependencies;
 mod endpoints;
