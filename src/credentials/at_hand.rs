@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tracing::warn;
 
-use super::{About, Error, Wanted, notes};
+use super::{About, Error, Wanted, former, notes};
 use crate::{
     chain::chain,
     ecr::AuthorizationToken,
@@ -36,6 +36,9 @@ pub fn forget(tokens: &TokenStore, wanted: &Wanted) -> Result<(), TokenStoreErro
     let key = wanted.key();
     notes::forget(tokens, &key);
     notes::forget_session(tokens, wanted);
+    if former::is_there() {
+        notes::forget_former(tokens, &key);
+    }
     tokens.remove(&key)
 }
 

@@ -5,6 +5,7 @@
 
 mod at_hand;
 mod error;
+mod former;
 mod keep;
 mod notes;
 mod obtain;

@@ -21,6 +21,8 @@ use crate::{
 const FAILURE: Duration = Duration::from_secs(30);
 /// How long a token that could not be renewed is handed out without trying again.
 const POSTPONED: Duration = Duration::from_mins(5);
+/// No token that Amazon's helper left behind lives longer.
+const NO_FORMER: Duration = Duration::from_hours(13);
 /// How long it is believed that nobody answers at the metadata service; the key changes with the next start.
 const NO_METADATA: Duration = Duration::from_hours(24 * 365);
 /// The same on an EC2 instance, where somebody should.
@@ -48,6 +50,8 @@ pub enum About {
     Postponed,
     /// Nobody answers at the metadata service.
     NoMetadata,
+    /// What Amazon's helper left behind is not wanted.
+    NoFormer,
 }
 
 /// A failure that is not tried again for a while.
@@ -119,6 +123,15 @@ pub(super) fn forget(tokens: &TokenStore, token: &TokenKey) {
             debug!(error = chain(&error), "not forgotten");
         }
     }
+}
+
+/// Whether a person asked to forget what Amazon's helper left behind.
+pub(super) fn is_former_forgotten(tokens: &TokenStore, token: &TokenKey) -> bool {
+    get(tokens, &key("former", token.as_str())).is_some()
+}
+
+pub(super) fn forget_former(tokens: &TokenStore, token: &TokenKey) {
+    put(tokens, &key("former", token.as_str()), &About::NoFormer, empty(), SystemTime::now() + NO_FORMER);
 }
 
 /// The session that a one-time code was spent on, for the identity of `wanted`.

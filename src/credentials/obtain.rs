@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     About, Error, Failure, Wanted,
     at_hand::{self, AtHand},
-    notes,
+    former, notes,
 };
 use crate::{
     chain::chain,
@@ -55,18 +55,24 @@ struct Found {
     usable: Option<AuthorizationToken>,
     at_hand: AtHand,
     known: Known,
+    /// One that Amazon's helper left behind.
+    former: Option<AuthorizationToken>,
 }
 
 impl Attempt {
     /// A token: the one that another process got meanwhile, a new one, or at worst the old one while it is good.
     pub(super) async fn run(self) -> Result<AuthorizationToken, Error> {
         let deadline = Instant::now() + DEADLINE;
-        let Found { lock, usable, at_hand, known } = self.look_until(deadline).await?;
+        let Found { lock, usable, at_hand, known, former } = self.look_until(deadline).await?;
         match at_hand {
             AtHand::Token(token) if self.stale.as_ref() != Some(&token.basic) => return Ok(token),
             // whoever brings a stale token has just talked to the registry: the network is there
             AtHand::Failure(failure) if self.stale.is_none() => return Err(failure),
             _ => {}
+        }
+        if let Some(token) = former.filter(|_| self.stale.is_none() && usable.is_none()) {
+            self.keep(lock, &token).await?;
+            return Ok(token);
         }
         let until = if usable.is_some() { Instant::now() + RENEWAL } else { deadline };
         match (self.mint(known, until.min(deadline)).await, usable) {
@@ -118,7 +124,9 @@ impl Attempt {
             let at_hand = at_hand::look(tokens, key, &attempt.wanted)?;
             let session = notes::session(tokens, &attempt.wanted);
             let known = Known { code: None, session, no_metadata: notes::no_metadata(tokens) };
-            Ok(Found { lock, usable, at_hand, known })
+            let former = attempt.registry.as_deref().and_then(|registry| former::token(&attempt.wanted, registry));
+            let former = former.filter(|_| !notes::is_former_forgotten(tokens, key));
+            Ok(Found { lock, usable, at_hand, known, former })
         })
         .await?
         .map_err(Error::Store)
@@ -207,7 +215,12 @@ impl Attempt {
 
     /// Runs what touches the disk where it may block.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Disk) -> T + Send + 'static) -> Result<T, Error> {
-        let disk = Disk { tokens: self.tokens.clone(), key: self.key.clone(), wanted: self.wanted.clone() };
+        let disk = Disk {
+            tokens: self.tokens.clone(),
+            key: self.key.clone(),
+            wanted: self.wanted.clone(),
+            registry: self.registry.clone(),
+        };
         spawn_blocking(move || work(&disk)).await.map_err(|_| Error::GivenUp(GivenUp))
     }
 }
@@ -217,6 +230,7 @@ struct Disk {
     tokens: TokenStore,
     key: TokenKey,
     wanted: Wanted,
+    registry: Option<String>,
 }
 
 /// Asks the person at the terminal for a code; `None` when there is no terminal, or no answer.

@@ -13,6 +13,7 @@ mod dependencies;
 mod fake_aws;
 mod fake_ecr;
 mod faults;
+mod former;
 mod helper;
 mod layers;
 mod privacy;
