@@ -100,5 +100,8 @@ fn file() -> Option<PathBuf> {
 fn is_private(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let own = rustix::process::geteuid().as_raw();
-    fs::metadata(path).is_ok_and(|metadata| metadata.uid() == own && metadata.mode() & 0o077 == 0)
+    fs::metadata(path).is_ok_and(|metadata| {
+        let others = metadata.mode() & 0o077;
+        metadata.uid() == own && others == 0
+    })
 }
