@@ -19,5 +19,6 @@ mod public;
 mod pull;
 mod readme;
 mod rig;
+mod token_store;
 mod tokens;
 mod ways_in;

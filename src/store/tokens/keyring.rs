@@ -68,7 +68,11 @@ fn find(name: &str) -> Result<Option<SealingKey>, Error> {
 }
 
 fn entry(name: &str) -> Result<Entry, Error> {
-    system()?.build(SERVICE, name, None)
+    let system = system()?;
+    // on Linux, a process without a session keyring gets one on first asking, but the first answer is that of before, from
+    // which nothing can be linked to the persistent keyring
+    system.build(SERVICE, name, None)?;
+    system.build(SERVICE, name, None)
 }
 
 #[cfg(target_os = "linux")]
