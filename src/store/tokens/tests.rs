@@ -257,22 +257,35 @@ fn an_entry_is_kept_by_one_and_all_see_it() {
     });
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn who_waited_for_a_lock_whose_file_is_gone_locks_the_new_one() {
     let rig = Rig::new();
     let path = rig.file("a", "lock");
-    for _ in 0..50 {
-        let first = rig.store.lock(&key("a")).unwrap();
-        thread::scope(|scope| {
-            let waiting = scope.spawn(|| rig.store.lock(&key("a")).unwrap());
-            thread::yield_now();
-            fs::remove_file(&path).unwrap();
-            drop(first);
-            let second = waiting.join().unwrap();
-            assert_eq!(second.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
-            assert!(File::open(&path).unwrap().try_lock().is_err());
-        });
-    }
+    let opened = || {
+        let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|target| target == path)).count()
+    };
+    let first = rig.store.lock(&key("a")).unwrap();
+    let released = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| (rig.store.lock(&key("a")).unwrap(), released.load(Ordering::Relaxed)));
+        let wait_until_it_opened = || {
+            while opened() < 2 && !waiting.is_finished() {
+                thread::yield_now();
+            }
+        };
+        wait_until_it_opened();
+        fs::remove_file(&path).unwrap();
+        let second = rig.store.lock(&key("a")).unwrap();
+        drop(first);
+        wait_until_it_opened();
+        released.store(true, Ordering::Relaxed);
+        drop(second);
+        let (third, was_released) = waiting.join().unwrap();
+        assert!(was_released, "two had the lock");
+        assert_eq!(third.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
+    });
 }
 
 #[test]
