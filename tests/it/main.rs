@@ -21,5 +21,6 @@ mod public;
 mod pull;
 mod readme;
 mod rig;
+mod token_store;
 mod tokens;
 mod ways_in;
