@@ -43,7 +43,8 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let config = Arc::new(loaded.config);
     let (opened, bound) = (dir.clone(), config.cache.size);
     let store = spawn_blocking(move || BlobStore::open(&opened, bound)).await??;
-    let credentials = Arc::new(Credentials::new(Arc::clone(&config), TokenStore::new(&dir)));
+    let credentials =
+        Arc::new(Credentials::new(Arc::clone(&config), TokenStore::new(&environment::token_dir(&config))));
     let upstream = Upstream::new(Arc::clone(&config), credentials)?;
     let cache = Cache::new(store.clone(), upstream, &config.cache);
     let listener =

@@ -205,6 +205,11 @@ impl FromStr for Endpoint {
     }
 }
 
+/// What an empty text means, without a parser: without a file the helper has no use for one.
+pub(super) fn defaults() -> Result<Config, String> {
+    check(Raw::default()).map_err(|(_, problem)| problem)
+}
+
 pub(super) fn parse(text: &str) -> Result<Config, Invalid> {
     let raw: Raw = toml::from_str(text).map_err(|error| {
         let at = error.span().map(|span| span.start);
@@ -237,7 +242,7 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
         listen: raw.listen.map_or(DEFAULT_LISTEN, |listen| listen.into_inner().0),
         default_registry: raw.default_registry.map(|text| text.0),
         grace: raw.grace.0,
-        token_store: token_store(raw.token_store, raw.token_key_file)?,
+        token_store: token_store(&raw.token_store, raw.token_key_file)?,
         fallback_helper: raw.fallback.helper.map(|name| name.0.0),
         log_format: match raw.log_format {
             RawLogFormat::Text => LogFormat::Text,
@@ -261,7 +266,7 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
 }
 
 fn token_store(
-    store: Spanned<RawTokenStore>,
+    store: &Spanned<RawTokenStore>,
     key_file: Option<Spanned<WholePath>>,
 ) -> Result<TokenProtection, (usize, String)> {
     Ok(match (*store.get_ref(), key_file) {

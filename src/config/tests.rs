@@ -15,6 +15,7 @@ fn nothing_is_required() {
     assert_eq!(config.listen, "127.0.0.1:5577".parse().unwrap());
     assert_eq!(config.cache.revalidate, Duration::ZERO);
     assert!(config.cache.size.is_none() && config.registries.is_empty());
+    assert_eq!(settings(&config), settings(&Config::default()));
 }
 
 #[test]
@@ -57,8 +58,8 @@ fn mistakes_are_named_with_their_line_and_key() {
     rejected(&rule("anonymous = true\nprofile = \"x\""), 2, "registry.match", "anonymously");
     let user = "username = \"u\"\npassword_file = \"/p\"\nprofile = \"x\"";
     rejected(&rule(user), 2, "registry.match", "keep one of the two");
-    let role = "role_arn = \"arn:aws:iam::{account}:role/X\"\nduration = \"5m\"";
-    rejected(&rule(role), 2, "registry.match", "15 minutes");
+    let short = "role_arn = \"arn:aws:iam::{account}:role/X\"\nduration = \"5m\"";
+    rejected(&rule(short), 2, "registry.match", "15 minutes");
     rejected("default_registry = \"https://a.b\"", 1, "default_registry", "host[:port]");
 }
 

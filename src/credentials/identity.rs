@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::PathBuf};
 
+use super::Selection;
+
 /// The variables that choose an identity or the endpoint its token is for.
 const VARIABLES: [&str; 17] = [
     "AWS_ACCESS_KEY_ID",
@@ -26,15 +28,21 @@ const VARIABLES: [&str; 17] = [
     "AWS_USE_DUALSTACK_ENDPOINT",
 ];
 
-/// Describes the identity that the AWS credential chain would find now.
-pub(super) fn describe() -> String {
+/// Describes the identity that the AWS credential chain would find now, with the rights of `selection`.
+pub(super) fn describe(selection: &Selection) -> String {
     let mut description = String::new();
-    for name in VARIABLES {
+    // a profile that was selected beats both
+    let beaten = |name: &str| selection.profile.is_some() && matches!(name, "AWS_PROFILE" | "AWS_ACCESS_KEY_ID");
+    for name in VARIABLES.into_iter().filter(|name| !beaten(name)) {
         if let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) {
             writeln!(description, "{name}={}", value.display()).expect("writing to a String cannot fail");
         }
     }
-    let profile = env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
+    if let Some(profile) = &selection.profile {
+        writeln!(description, "AWS_PROFILE={profile}").expect("writing to a String cannot fail");
+    }
+    let profile = selection.profile.clone().or_else(|| env::var("AWS_PROFILE").ok());
+    let profile = profile.unwrap_or_else(|| "default".to_owned());
     let config = read("AWS_CONFIG_FILE", "config");
     let credentials = read("AWS_SHARED_CREDENTIALS_FILE", "credentials");
     description.push_str(&sections(&profile, &config, &credentials));

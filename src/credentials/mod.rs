@@ -42,6 +42,13 @@ pub enum Credential {
     Basic(Secret),
 }
 
+/// Whose rights were asked for by the name the program was called by. They beat the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The AWS profile that is used for everything.
+    pub profile: Option<String>,
+}
+
 /// Why there is no credential.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -99,6 +106,7 @@ type Minted = Result<AuthorizationToken, Arc<Error>>;
 pub struct Credentials {
     config: Arc<Config>,
     tokens: TokenStore,
+    selection: Selection,
     memory: Arc<Mutex<HashMap<TokenScope, AuthorizationToken>>>,
     anonymous_until: Mutex<HashMap<TokenScope, Instant>>,
     flights: Flights<TokenScope, Minted>,
@@ -109,17 +117,24 @@ impl Credentials {
     #[must_use]
     pub fn new(config: Arc<Config>, tokens: TokenStore) -> Self {
         let (memory, anonymous_until, flights) = Default::default();
-        Self { config, tokens, memory, anonymous_until, flights }
+        let selection = Selection::default();
+        Self { config, tokens, selection, memory, anonymous_until, flights }
+    }
+
+    /// The same with the rights of `selection`.
+    #[must_use]
+    pub fn with(self, selection: Selection) -> Self {
+        Self { selection, ..self }
     }
 
     /// The token that is on disk for `scope`, if it may still be handed out: no network, no AWS.
     pub fn cached(&self, scope: &TokenScope) -> Result<Option<AuthorizationToken>, TokenStoreError> {
-        on_disk(&self.tokens, &key(scope), None)
+        on_disk(&self.tokens, &key(scope, &self.selection), None)
     }
 
     /// Forgets the token on disk for `scope`.
     pub fn forget(&self, scope: &TokenScope) -> Result<(), TokenStoreError> {
-        self.tokens.remove(&key(scope))
+        self.tokens.remove(&key(scope, &self.selection))
     }
 
     /// The credential for `registry`.
@@ -161,8 +176,9 @@ impl Credentials {
         }
         let work = || {
             let (tokens, scope, memory) = (self.tokens.clone(), scope.clone(), Arc::clone(&self.memory));
+            let selection = self.selection.clone();
             async move {
-                let minted = mint_in_time(&tokens, &scope, stale).await?;
+                let minted = mint_in_time(&tokens, &scope, &selection, stale).await?;
                 memory.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, minted.clone());
                 Ok(minted)
             }
@@ -193,8 +209,8 @@ impl Credentials {
     }
 }
 
-fn key(scope: &TokenScope) -> TokenKey {
-    TokenKey::new(&format!("1\n{scope:?}\n{}", identity::describe()))
+fn key(scope: &TokenScope, selection: &Selection) -> TokenKey {
+    TokenKey::new(&format!("1\n{scope:?}\n{}", identity::describe(selection)))
 }
 
 fn is_good(token: &AuthorizationToken, stale: Option<&Secret>) -> bool {
@@ -228,8 +244,8 @@ async fn configured(user: String, path: PathBuf) -> Result<Credential, Error> {
     Ok(Credential::Basic(Secret::new(STANDARD.encode(pair.expose()))))
 }
 
-async fn mint_in_time(tokens: &TokenStore, scope: &TokenScope, stale: Option<Secret>) -> Minted {
-    let outcome = tokio::time::timeout(DEADLINE, mint_once(tokens, scope, stale)).await;
+async fn mint_in_time(tokens: &TokenStore, scope: &TokenScope, selection: &Selection, stale: Option<Secret>) -> Minted {
+    let outcome = tokio::time::timeout(DEADLINE, mint_once(tokens, scope, selection, stale)).await;
     outcome
         .unwrap_or_else(|_| {
             let cause = format!("the AWS credential chain and the ECR API gave no answer in {DEADLINE:?}");
@@ -242,9 +258,10 @@ async fn mint_in_time(tokens: &TokenStore, scope: &TokenScope, stale: Option<Sec
 async fn mint_once(
     tokens: &TokenStore,
     scope: &TokenScope,
+    selection: &Selection,
     stale: Option<Secret>,
 ) -> Result<AuthorizationToken, Error> {
-    let key = key(scope);
+    let key = key(scope, selection);
     let (store, locked_key) = (tokens.clone(), key.clone());
     let waited = spawn_blocking(move || {
         let lock = store.lock(&locked_key);
