@@ -116,12 +116,15 @@ fn refusal_answer(refusal: &Refusal, missing: Code) -> Told {
 fn credentials_answer(error: &credentials::Error) -> StatusCode {
     match error {
         credentials::Error::Mint { source, .. } => match source.kind {
-            MintErrorKind::NoCredentials | MintErrorKind::CredentialsFailed | MintErrorKind::Refused => {
-                StatusCode::UNAUTHORIZED
-            }
+            MintErrorKind::NoCredentials
+            | MintErrorKind::CredentialsFailed
+            | MintErrorKind::MfaNeeded
+            | MintErrorKind::Refused => StatusCode::UNAUTHORIZED,
             MintErrorKind::Throttled => StatusCode::TOO_MANY_REQUESTS,
-            MintErrorKind::Unreachable | MintErrorKind::Malformed => StatusCode::BAD_GATEWAY,
+            MintErrorKind::Unreachable | MintErrorKind::Silent | MintErrorKind::Malformed => StatusCode::BAD_GATEWAY,
         },
+        credentials::Error::Remembered { failure, .. } if failure.is_bare => StatusCode::UNAUTHORIZED,
+        credentials::Error::Remembered { .. } => StatusCode::BAD_GATEWAY,
         credentials::Error::Store(_) | credentials::Error::Password { .. } | credentials::Error::GivenUp(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

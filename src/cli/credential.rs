@@ -2,7 +2,7 @@
 //!
 //! The same protocol on the same streams; only here a token can be minted. Hidden: people use the other program.
 
-use std::{env, io, process::ExitCode};
+use std::{io, process::ExitCode};
 
 use clap::Args;
 
@@ -22,10 +22,6 @@ pub(super) struct Command {
 }
 
 pub(super) fn run(command: Command) -> Result<ExitCode, BoxError> {
-    // a token must not be filed under a profile that the AWS code does not use
-    if let Some(profile) = command.profile.as_ref().filter(|profile| env::var("AWS_PROFILE").as_ref() != Ok(profile)) {
-        return Err(format!("--profile {profile} needs AWS_PROFILE={profile} in the environment").into());
-    }
     let call = Call::verb(command.verb, Selection { profile: command.profile });
     let code = answer(&call, &mut io::stdin(), &mut io::stdout(), &mut io::stderr(), mint)?;
     Ok(ExitCode::from(code))

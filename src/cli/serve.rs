@@ -43,9 +43,9 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let config = Arc::new(loaded.config);
     let (opened, bound) = (dir.clone(), config.cache.size);
     let store = spawn_blocking(move || BlobStore::open(&opened, bound)).await??;
-    let credentials =
-        Arc::new(Credentials::new(Arc::clone(&config), TokenStore::new(&environment::token_dir(&config))));
-    let upstream = Upstream::new(Arc::clone(&config), credentials)?;
+    let tokens = TokenStore::new(&environment::token_dir(&config), &environment::token_protection(&config));
+    let credentials = Arc::new(Credentials::new(Arc::clone(&config), tokens));
+    let upstream = Upstream::new(Arc::clone(&config), Arc::clone(&credentials))?;
     let cache = Cache::new(store.clone(), upstream, &config.cache);
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
@@ -55,10 +55,15 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
         "listening on http://{}", listener.local_addr()?
     );
     let sweeper = sweep(store, stop.clone());
+    let keeper = tokio::spawn({
+        let (credentials, stop) = (Arc::clone(&credentials), stop.clone());
+        async move { credentials.keep_fresh(stop).await }
+    });
     let server = Server { cache: Arc::clone(&cache), config };
     server.serve(listener, stop.clone()).await?;
     cache.stop().await;
     sweeper.await?;
+    keeper.await?;
     signals.abort();
     info!("stopped");
     Ok(())

@@ -1,11 +1,27 @@
-//! Amazon ECR: which hosts are its registries, and how an authorization token is minted.
+//! Amazon ECR: which hosts are its registries, with whose rights tokens are minted, and how.
 //!
 //! The only module that imports `aws-*`. It keeps nothing: tokens are kept by `store`, asked for by `credentials`.
 
+mod failure;
+mod identity;
+mod metadata;
 mod mint;
+mod process;
+mod profiles;
 mod registry;
+mod role;
+mod sdk;
+mod sources;
+mod sso;
 mod token;
 
-pub use mint::{MintError, MintErrorKind, mint};
+pub use failure::{MintError, MintErrorKind};
+pub use identity::{Identity, Mfa, Role};
+pub use metadata::is_ec2;
+pub use mint::{Known, Learned, mint, mint_with_web_identity};
+pub use process::code;
+pub use profiles::Profiles;
 pub use registry::{EcrRegistry, Partition, TokenScope};
+pub use role::Session;
+pub use sso::{SignIn, words};
 pub use token::AuthorizationToken;

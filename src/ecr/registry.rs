@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The hosts of ECR Public: the second one is dual-stack.
 const PUBLIC_HOSTS: [(&str, bool); 2] = [("public.ecr.aws", false), ("ecr-public.aws.com", true)];
 /// ECR Public has one API endpoint, in this region.
@@ -14,7 +16,8 @@ const ACCOUNT_DIGITS: usize = 12;
 const ENDPOINT_PREFIX: &str = "vpce-";
 
 /// A part of AWS with its own domain names and its own identities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Partition {
     /// `aws`, and `aws-us-gov`, which shares its domain names
     Aws,
@@ -57,7 +60,7 @@ pub struct EcrRegistry {
 
 /// What one authorization token is good for: every registry of one region and endpoint class that the identity may
 /// use, whatever the account. So tokens are kept by identity and scope, never by account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TokenScope {
     /// Which part of AWS.
     pub partition: Partition,

@@ -16,6 +16,10 @@ const LAST_MINUTE: Duration = Duration::from_mins(1);
 pub struct AuthorizationToken {
     /// The token as it came: base64 of `AWS:<password>`, usable as it is behind `Authorization: Basic`.
     pub basic: Secret,
+    /// When it was minted.
+    pub minted_at: SystemTime,
+    /// When a newer one is wanted; this one may be handed out all the same.
+    pub refresh_at: SystemTime,
     /// When ECR stops taking it.
     pub expires_at: SystemTime,
 }
@@ -25,6 +29,12 @@ impl AuthorizationToken {
     #[must_use]
     pub fn is_usable(&self, now: SystemTime) -> bool {
         now + LAST_MINUTE < self.expires_at
+    }
+
+    /// Whether no newer token is wanted at `now`.
+    #[must_use]
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
+        now < self.refresh_at && self.is_usable(now)
     }
 
     /// User and password inside the token; `None` when it is not base64 of `user:password`.
@@ -42,7 +52,12 @@ mod tests {
     use super::*;
 
     fn token(text: &str, expires_at: SystemTime) -> AuthorizationToken {
-        AuthorizationToken { basic: Secret::new(STANDARD.encode(text)), expires_at }
+        AuthorizationToken {
+            basic: Secret::new(STANDARD.encode(text)),
+            minted_at: expires_at,
+            refresh_at: expires_at,
+            expires_at,
+        }
     }
 
     #[test]
@@ -59,7 +74,7 @@ mod tests {
         let (user, password) = token("AWS:a:b", now).user_and_password().unwrap();
         assert_eq!((user.as_str(), password.expose()), ("AWS", "a:b"));
         assert!(token("no colon", now).user_and_password().is_none());
-        let garbage = AuthorizationToken { basic: Secret::new("*".into()), expires_at: now };
+        let garbage = AuthorizationToken { basic: Secret::new("*".into()), ..token("", now) };
         assert!(garbage.user_and_password().is_none());
     }
 }

@@ -4,17 +4,15 @@
 
 use std::{ffi::OsString, process::Command};
 
-use super::{answer::Answer, program, tokens::Wanted};
-use crate::credentials::Selection;
-
-/// What a selected profile beats: keys in the environment come before profiles otherwise.
-const BEATEN: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+use super::{answer::Answer, program, tokens::Sought};
 
 /// The cold way of the small program: `longshore` runs the `get` again and mints.
 #[must_use]
-pub fn hand_over(server: &str, wanted: &Wanted) -> Answer {
+pub fn hand_over(server: &str, sought: &Sought) -> Answer {
     let Some(mut command) = longshore("credential") else { return missing() };
-    select_profile(&mut command, &wanted.selection);
+    if let Some(profile) = &sought.selection.profile {
+        command.arg("--profile").arg(profile);
+    }
     command.arg("get");
     become_longshore(&mut command, server.as_bytes())
 }
@@ -27,15 +25,6 @@ pub(super) fn to_kubelet_plugin(arguments: &[OsString], request: Option<&[u8]>) 
     match request {
         Some(request) => become_longshore(&mut command, request),
         None => unable(&command.exec()),
-    }
-}
-
-/// Makes the AWS code of the started program use the selected profile, and tells it so that it files the token there.
-fn select_profile(command: &mut Command, selection: &Selection) {
-    let Some(profile) = &selection.profile else { return };
-    command.arg("--profile").arg(profile).env("AWS_PROFILE", profile);
-    for name in BEATEN {
-        command.env_remove(name);
     }
 }
 

@@ -17,11 +17,12 @@ use std::io::{self, IsTerminal as _, Read, Write};
 pub use answer::Answer;
 pub use call::Call;
 pub use handover::hand_over;
-pub use tokens::{Wanted, mint};
+pub use tokens::{Sought, mint};
 
 use crate::{
     chain::chain,
     config::Config,
+    credentials::{AtHand, Selection},
     environment::{self, Storing},
     oci::server_host,
 };
@@ -43,7 +44,7 @@ pub fn run(
     input: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
-    cold: impl FnOnce(&str, &Wanted) -> Answer,
+    cold: impl FnOnce(&str, &Sought) -> Answer,
 ) -> io::Result<u8> {
     let answer = match &call.asked {
         Asked::Verb(verb) => answer(call, verb, input, cold)?,
@@ -63,13 +64,13 @@ fn answer(
     call: &Call,
     verb: &str,
     input: &mut dyn Read,
-    cold: impl FnOnce(&str, &Wanted) -> Answer,
+    cold: impl FnOnce(&str, &Sought) -> Answer,
 ) -> io::Result<Answer> {
     Ok(match verb {
         "get" => get(call, &read(input)?, cold),
         "store" => store(&read(input)?),
         "erase" => erase(call, &read(input)?),
-        "list" => list(&read(input)?),
+        "list" => list(call, &read(input)?),
         "version" | "--version" | "-v" => {
             Answer::done(format!("{} (longshore) {}", call.name(), env!("CARGO_PKG_VERSION")))
         }
@@ -88,7 +89,7 @@ fn read(input: &mut dyn Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn get(call: &Call, request: &[u8], cold: impl FnOnce(&str, &Wanted) -> Answer) -> Answer {
+fn get(call: &Call, request: &[u8], cold: impl FnOnce(&str, &Sought) -> Answer) -> Answer {
     // what is not text names no registry of ours, and is answered as such
     let server = String::from_utf8_lossy(request);
     if server.trim().is_empty() {
@@ -102,17 +103,18 @@ fn get(call: &Call, request: &[u8], cold: impl FnOnce(&str, &Wanted) -> Answer) 
         Err(error) if is_ecr_by_name(&server) => return Answer::error(&error, CHECK),
         Err(error) => return Answer::not_found().saying(&chain(&error)),
     };
-    let registry = match (whose(&config, &server), &config.fallback_helper) {
-        (Whose::Ecr(registry), _) => registry,
+    let (registry, wanted) = match (whose(&config, &server, &call.selection), &config.fallback_helper) {
+        (Whose::Ecr(registry, wanted), _) => (registry, *wanted),
         (Whose::Foreign, Some(name)) => {
             return fallback::ask(name, "get", request).unwrap_or_else(|cause| Answer::not_found().saying(&cause));
         }
         (Whose::Foreign | Whose::Nobody, _) => return Answer::not_found(),
     };
-    let wanted = Wanted::new(config, &call.selection, registry);
-    match wanted.cached() {
-        Ok(Some(token)) => tokens::found(&server, &token),
-        Ok(None) => cold(&server, &wanted),
+    let sought = Sought::new(config, call.selection.clone(), registry, wanted);
+    match sought.at_hand() {
+        Ok(AtHand::Token(token)) => tokens::found(&server, &token),
+        Ok(AtHand::Failure(error)) => sought.no_token(&server, &error),
+        Ok(AtHand::Nothing) => cold(&server, &sought),
         Err(error) => Answer::error(&error, "the token store must belong to you alone"),
     }
 }
@@ -146,8 +148,8 @@ fn store(request: &[u8]) -> Answer {
         Err(_) if is_ecr_by_name(&server) => return stored(|| Answer::done(String::new())),
         Err(error) => return Answer::error(&error, CHECK),
     };
-    match (whose(&config, &server), &config.fallback_helper) {
-        (Whose::Ecr(_), _) => stored(|| Answer::done(String::new())),
+    match (whose(&config, &server, &Selection::default()), &config.fallback_helper) {
+        (Whose::Ecr(..), _) => stored(|| Answer::done(String::new())),
         (Whose::Foreign, Some(name)) => fallback::ask(name, "store", request).unwrap_or_else(|cause| {
             let remedy = "install it, or name another one in the configuration: [fallback] helper = \"NAME\"";
             Answer::refused(&format!("nothing was saved for {host}: {cause}; {remedy}"))
@@ -187,11 +189,13 @@ fn erase(call: &Call, request: &[u8]) -> Answer {
         Err(error) if is_ecr_by_name(&server) => return stored(|| Answer::error(&error, CHECK)),
         Err(error) => return stored(|| nothing().saying(&chain(&error))),
     };
-    match (whose(&config, &server), &config.fallback_helper) {
-        (Whose::Ecr(registry), _) => stored(|| match Wanted::new(config, &call.selection, registry).forget() {
-            Ok(()) => nothing(),
-            Err(error) => Answer::error(&error, "the token could not be dropped; delete the file yourself"),
-        }),
+    match (whose(&config, &server, &call.selection), &config.fallback_helper) {
+        (Whose::Ecr(registry, wanted), _) => {
+            stored(|| match Sought::new(config, call.selection.clone(), registry, *wanted).forget() {
+                Ok(()) => nothing(),
+                Err(error) => Answer::error(&error, "the token could not be dropped; delete the file yourself"),
+            })
+        }
         // where there is no helper, there is nothing that could be left
         (Whose::Foreign, Some(name)) => fallback::ask(name, "erase", request).unwrap_or_else(|_| nothing()),
         (Whose::Foreign | Whose::Nobody, _) => stored(nothing),
@@ -199,21 +203,25 @@ fn erase(call: &Call, request: &[u8]) -> Answer {
 }
 
 /// What the fallback lists, and what is at hand here.
-fn list(request: &[u8]) -> Answer {
-    let (others, problem) = match configuration() {
-        Ok(Config { fallback_helper: Some(name), .. }) => match fallback::list(&name, request) {
-            Ok(others) => (others, None),
-            Err(cause) => (serde_json::Map::new(), Some(cause)),
-        },
-        Ok(_) => (serde_json::Map::new(), None),
-        Err(error) => (serde_json::Map::new(), Some(chain(&error))),
-    };
-    let all = others.into_iter().chain(tokens::listed()).collect();
-    let answer = Answer::done(serde_json::Value::Object(all).to_string());
-    match problem {
-        Some(problem) => answer.saying(&problem),
-        None => answer,
+fn list(call: &Call, request: &[u8]) -> Answer {
+    let mut all = serde_json::Map::new();
+    let mut problems = Vec::new();
+    match configuration() {
+        Ok(config) => {
+            match config.fallback_helper.as_ref().map(|name| fallback::list(name, request)) {
+                Some(Ok(others)) => all.extend(others),
+                Some(Err(cause)) => problems.push(cause),
+                None => {}
+            }
+            match tokens::listed(&config, &call.selection) {
+                Ok(own) => all.extend(own),
+                Err(error) => problems.push(chain(&error)),
+            }
+        }
+        Err(error) => problems.push(chain(&error)),
     }
+    let answer = Answer::done(serde_json::Value::Object(all).to_string());
+    problems.iter().fold(answer, |answer, problem| answer.saying(problem))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
-    config::{Config, RegistryRule},
-    credentials,
+    config::Config,
+    credentials::{Selection, Wanted, Way, rule, way},
     ecr::EcrRegistry,
     oci::{Registry, server_address, server_host},
 };
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// We do, with a token for this registry.
-    Ecr(EcrRegistry),
+    Ecr(Registry, Box<Wanted>),
     /// It is used without credentials.
     Nobody,
     /// It is none of ours.
@@ -27,44 +27,24 @@ pub(super) fn is_ecr_by_name(server: &str) -> bool {
     EcrRegistry::parse(&server_host(server)).is_some()
 }
 
-/// Who answers for `server`.
-pub(super) fn whose(config: &Config, server: &str) -> Whose {
+/// Who answers for `server`, with the rights of `selection`.
+pub(super) fn whose(config: &Config, server: &str, selection: &Selection) -> Whose {
     let (host, port) = server_address(server);
+    let of_registry = |registry: Registry| match way(config, &registry, selection) {
+        Way::Token(wanted) => Whose::Ecr(registry, wanted),
+        Way::Anonymous => Whose::Nobody,
+        Way::Foreign => Whose::Foreign,
+    };
     if is_daemon(config.listen, &host, port) {
-        let behind = config.default_registry.as_ref();
-        return match behind.map(|registry| of_registry(config, registry)) {
-            Some(Whose::Ecr(registry)) => Whose::Ecr(registry),
+        return match config.default_registry.clone().map(of_registry) {
+            Some(Whose::Ecr(registry, wanted)) => Whose::Ecr(registry, wanted),
             _ => Whose::Nobody,
         };
     }
-    let with_port = port.and_then(|port| format!("{host}:{port}").parse().ok());
-    let without = host.parse().ok();
+    let with_port: Option<Registry> = port.and_then(|port| format!("{host}:{port}").parse().ok());
     // rules may name a port; most do not, and a client may add it
-    let registry = with_port.filter(|registry| rule(config, registry).is_some()).or(without);
-    registry.map_or(Whose::Foreign, |registry| of_registry(config, &registry))
-}
-
-fn of_registry(config: &Config, registry: &Registry) -> Whose {
-    let Some(rule) = rule(config, registry) else { return by_name(registry) };
-    match &rule.alias {
-        // the user and password of a rule are the daemon's
-        _ if rule.username.is_some() => Whose::Foreign,
-        _ if rule.identity.anonymous => Whose::Nobody,
-        Some(target) => match credentials::rule(config, target) {
-            Some(rule) if rule.username.is_some() => Whose::Foreign,
-            Some(rule) if rule.identity.anonymous => Whose::Nobody,
-            _ => by_name(target),
-        },
-        None => by_name(registry),
-    }
-}
-
-fn rule<'c>(config: &'c Config, registry: &Registry) -> Option<&'c RegistryRule> {
-    credentials::rule(config, registry)
-}
-
-fn by_name(registry: &Registry) -> Whose {
-    EcrRegistry::parse(registry.host()).map_or(Whose::Foreign, Whose::Ecr)
+    let registry = with_port.filter(|registry| rule(config, registry).is_some()).or_else(|| host.parse().ok());
+    registry.map_or(Whose::Foreign, of_registry)
 }
 
 /// Whether the daemon of this machine is meant. What it does not listen on may be somebody else's.
@@ -88,8 +68,8 @@ mod tests {
 
     #[track_caller]
     fn check(config: &str, server: &str, want: &str) {
-        let got = match whose(&Config::parse(config).unwrap(), server) {
-            Whose::Ecr(registry) => registry.scope.to_string(),
+        let got = match whose(&Config::parse(config).unwrap(), server, &Selection::default()) {
+            Whose::Ecr(_, wanted) => wanted.to_string(),
             Whose::Nobody => "nobody".to_owned(),
             Whose::Foreign => "foreign".to_owned(),
         };

@@ -30,7 +30,7 @@ use std::{io, path::PathBuf};
 pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
 pub use records::TagEntry;
 pub use sweep::default_size;
-pub use tokens::{TokenKey, TokenStore, TokenStoreError};
+pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -50,10 +50,12 @@ const SINGLE_IF_ANY: &[&str] = &["h2"];
 const DUPLICATES: &[&str] = &[
     "base64",
     "block-buffer",
+    "const-oid",
     "cpufeatures",
     "crypto-common",
     "digest",
     "getrandom",
+    "hmac",
     "sha2",
     "syn",
     "thiserror",

@@ -143,7 +143,7 @@ async fn an_api_that_never_answers_is_given_up_within_the_deadline() {
     let took = started.elapsed();
     assert_eq!(output.status.code(), Some(1));
     assert!(took < Duration::from_secs(8), "{took:?}");
-    assert!(text(&output.stdout).contains("gave no answer in 7s"), "{output:?}");
+    assert!(text(&output.stdout).contains("gave no answer in 7 s"), "{output:?}");
 }
 
 #[tokio::test]

@@ -186,13 +186,13 @@ impl Rig {
     /// Upstream requests as `METHOD path`, those for tokens left out.
     pub fn upstream(&self) -> Vec<String> {
         let requests = self.ecr.requests();
-        let registry = requests.iter().filter(|request| request.listener != Listener::Api);
+        let registry = requests.iter().filter(|request| matches!(request.listener, Listener::Registry | Listener::S3));
         registry.map(|request| format!("{} {}", request.method, request.path())).collect()
     }
 
     /// How often a token was minted.
     pub fn mints(&self) -> u64 {
-        self.ecr.stats().api_calls.values().sum()
+        self.ecr.stats().api_calls.get("GetAuthorizationToken").copied().unwrap_or(0)
     }
 
     /// Runs the credential helper against this rig's fake.

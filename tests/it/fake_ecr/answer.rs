@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::State;
+use super::call::ApiCall;
 use super::connection::{Connection, head};
 use super::fault::Subject;
 use super::http::{Answer, Incoming};
@@ -12,7 +13,7 @@ use super::log::{Arrival, Entry};
 use super::plan::Plan;
 use super::request::Listener;
 use super::writing::Writing;
-use super::{api, control, registry, s3};
+use super::{api, control, metadata, proxy, registry, s3};
 
 /// Who sent a request.
 #[derive(Clone, Copy)]
@@ -44,6 +45,9 @@ pub(super) async fn exchange(
         region: about.region,
     };
     let mut entry = Entry::new(state, arrival);
+    if caller.listener == Listener::Api {
+        state.log.called(ApiCall::of(state, caller.tls, &incoming));
+    }
     let fault = state.faults.of_request(&Subject {
         listener: caller.listener,
         incoming: &incoming,
@@ -60,6 +64,12 @@ pub(super) async fn exchange(
     plan.before(state, &mut incoming);
     let answer = match plan.instead() {
         Some(answer) => answer,
+        None if caller.listener == Listener::Proxy && proxy::opens(state, &incoming) => {
+            entry.answered(200, None);
+            entry.ending();
+            entry.finished();
+            return proxy::tunnel(state, connection).await;
+        }
         None => route(state, caller.listener, &incoming),
     };
     if answer.silent {
@@ -80,6 +90,8 @@ fn route(state: &State, listener: Listener, incoming: &Incoming) -> Answer {
         Listener::Registry => registry::answer(state, incoming),
         Listener::S3 => s3::answer(state, incoming, true),
         Listener::Api => api::answer(state, incoming),
+        Listener::Proxy => proxy::refusal(state, incoming),
+        Listener::Metadata => metadata::answer(state, incoming),
         Listener::Control => Answer::new(500),
     }
 }
@@ -95,6 +107,7 @@ fn about(state: &State, listener: Listener, incoming: &Incoming) -> About {
     match listener {
         Listener::Registry => registry::about(incoming),
         Listener::Api => api::about(incoming),
+        Listener::Proxy | Listener::Metadata => About { digest: None, action: None, region: None },
         Listener::S3 | Listener::Control => About {
             digest: state.store().objects.get(incoming.path()).cloned(),
             action: None,

@@ -1,4 +1,4 @@
-//! The AWS API: JSON 1.1 of ecr and ecr-public, and as much of STS as a credential chain needs.
+//! The AWS API: JSON 1.1 of ecr and ecr-public here, and the way to sts, sso, oidc and signin.
 //!
 //! The access key id decides who is asking. Signatures are checked only for keys whose secret a knob names.
 use std::time::Duration;
@@ -9,14 +9,18 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::answer::About;
+use super::call::{self, Unsigned};
 use super::digest::sha256_hex;
+use super::failure::{message_of, status_of};
 use super::http::{Answer, Incoming};
 use super::knob::{Settings, TokenReply};
 use super::route::{Registry, suffix_of};
 use super::s3;
+use super::session::Flaw;
 use super::sigv4::{self, Credential};
 use super::sts;
 use super::token::{self, Service};
+use super::{oidc, portal, signin};
 
 const TYPE: &str = "application/x-amz-json-1.1";
 
@@ -35,10 +39,7 @@ pub(super) fn account_of(arn: &str) -> &str {
 }
 
 pub(super) fn about(incoming: &Incoming) -> About {
-    let target = incoming.header("x-amz-target");
-    let action = target.and_then(|target| target.rsplit('.').next());
-    let action = action.map(str::to_owned).or_else(|| sts::action(incoming));
-    About { digest: None, action, region: Credential::of(incoming).map(|credential| credential.region) }
+    About { digest: None, action: call::action(incoming), region: call::region(incoming) }
 }
 
 pub(super) fn error(status: u16, code: &str, message: &str) -> Answer {
@@ -65,33 +66,40 @@ pub(super) fn answer(state: &State, incoming: &Incoming) -> Answer {
 }
 
 fn judged(state: &State, incoming: &Incoming) -> Result<Answer, Answer> {
-    let action = about(incoming).action.unwrap_or_default();
+    let action = call::action(incoming).unwrap_or_default();
+    let refused = state.knobs.lock(|knobs| knobs.aws.refused.get(&action).cloned());
+    if let Some((service, action)) = Unsigned::of(incoming) {
+        return Ok(unsigned(state, incoming, service, action, refused.as_deref()));
+    }
     if action == "AssumeRoleWithWebIdentity" {
-        return Ok(sts::answer(state, incoming, &action, DEFAULT_PRINCIPAL));
+        let call = sts::Call { state, incoming, principal: DEFAULT_PRINCIPAL, session: None };
+        return Ok(refused.map_or_else(|| call.answer(&action), |code| sts::refused(&code)));
     }
+    let credential = Credential::of(incoming).filter(|_| dated(incoming));
     let missing = || error(400, "MissingAuthenticationTokenException", "Missing Authentication Token");
-    let credential = Credential::of(incoming).ok_or_else(missing)?;
-    let dated = incoming.header("x-amz-date").is_some() || incoming.header("date").is_some();
-    if !dated {
-        return Err(missing());
-    }
+    let credential = credential.ok_or_else(missing)?;
+    let query = credential.service == "sts";
+    let failed = |code: &str| {
+        if query { sts::refused(code) } else { error(status_of(code), code, message_of(code)) }
+    };
     let access_key = credential.access_key.as_str();
     let (secret, principal, revoked) = state.knobs.lock(|knobs| {
         let principal = principal(knobs, access_key);
         let revoked = knobs.revoked.contains(&principal);
         (knobs.secrets.get(access_key).cloned(), principal, revoked)
     });
-    if secret.is_some_and(|secret| !sigv4::verify(incoming, &credential, &secret)) {
-        let message = "The request signature we calculated does not match the signature you provided. \
-                       Check your AWS Secret Access Key and signing method. Consult the service \
-                       documentation for details.";
-        return Err(error(400, "InvalidSignatureException", message));
+    if let Some((json, query_code)) = flaw(state, incoming, &credential, secret.as_deref()) {
+        return Err(failed(if query { query_code } else { json }));
+    }
+    if let Some(code) = refused {
+        return Err(failed(&code));
     }
     if state.over_rate(&action) {
-        return Err(error(400, "ThrottlingException", "Rate exceeded"));
+        return Err(failed(if query { "Throttling" } else { "ThrottlingException" }));
     }
-    if credential.service == "sts" {
-        return Ok(sts::answer(state, incoming, &action, &principal));
+    if query {
+        let session = state.sessions.of(access_key);
+        return Ok(sts::Call { state, incoming, principal: &principal, session }.answer(&action));
     }
     let public = credential.service == "ecr-public";
     if revoked {
@@ -113,6 +121,38 @@ fn judged(state: &State, incoming: &Incoming) -> Result<Answer, Answer> {
         "DescribeImageScanFindings" => error(400, "ScanNotFoundException", "Image scan does not exist"),
         _ => error(400, "UnknownOperationException", ""),
     })
+}
+
+/// What is wrong with the caller's credentials, as the code of JSON services and as that of STS.
+fn flaw(
+    state: &State,
+    incoming: &Incoming,
+    credential: &Credential,
+    secret: Option<&str>,
+) -> Option<(&'static str, &'static str)> {
+    match state.sessions.flaw(&credential.access_key, incoming.header("x-amz-security-token")) {
+        Some(Flaw::Expired) => Some(("ExpiredTokenException", "ExpiredToken")),
+        Some(Flaw::Token) => Some(("UnrecognizedClientException", "InvalidClientTokenId")),
+        None => {
+            let wrong = secret.is_some_and(|secret| !sigv4::verify(incoming, credential, secret));
+            wrong.then_some(("InvalidSignatureException", "SignatureDoesNotMatch"))
+        }
+    }
+}
+
+fn dated(incoming: &Incoming) -> bool {
+    incoming.header("x-amz-date").is_some() || incoming.header("date").is_some()
+}
+
+fn unsigned(state: &State, incoming: &Incoming, service: Unsigned, action: &str, refused: Option<&str>) -> Answer {
+    match (service, refused) {
+        (Unsigned::Sso, Some(code)) => portal::refused(code),
+        (Unsigned::Sso, None) => portal::answer(state, incoming, action),
+        (Unsigned::Oidc, Some(code)) => oidc::refused(code),
+        (Unsigned::Oidc, None) => oidc::answer(state, incoming, action),
+        (Unsigned::SignIn, Some(code)) => signin::refused(code),
+        (Unsigned::SignIn, None) => signin::answer(state, incoming),
+    }
 }
 
 impl Call<'_> {

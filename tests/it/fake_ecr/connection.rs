@@ -169,6 +169,13 @@ impl Connection {
         self.stream.flush().await
     }
 
+    /// Passes bytes both ways until both ends have closed.
+    pub(super) async fn join(&mut self, other: &mut TcpStream) -> io::Result<()> {
+        other.write_all(&self.ahead.split()).await?;
+        tokio::io::copy_bidirectional(&mut self.stream, other).await?;
+        Ok(())
+    }
+
     async fn refuse(&mut self) -> io::Result<()> {
         let answer = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         self.write(answer.as_bytes()).await?;

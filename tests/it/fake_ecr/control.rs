@@ -25,6 +25,7 @@ pub(super) async fn answer(state: &Arc<State>, incoming: &Incoming) -> Answer {
             state.log.clear();
             Ok(json!({}))
         }
+        ("GET", "/calls") => Ok(json!(state.log.calls())),
         ("GET", "/stats") => Ok(json!(state.log.stats())),
         ("GET", "/ca") => return Answer::new(200).body(state.ca_pem.clone()),
         ("POST", "/clock") => advance(state, incoming),
@@ -75,7 +76,7 @@ fn knobs(state: &State, incoming: &Incoming) -> Result<Value, String> {
         all.push(knob.map_err(|error| error.to_string())?);
     }
     for knob in all {
-        state.knobs.set(knob);
+        state.set(knob);
     }
     Ok(json!({}))
 }

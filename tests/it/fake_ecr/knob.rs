@@ -1,11 +1,16 @@
 //! Knobs: lasting changes of behaviour, as opposed to faults, which hit single requests.
 //!
 //! The default of every knob is what real ECR does, as far as it is known. A knob never counts.
+mod aws;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+pub(super) use aws::Aws;
+pub use aws::DeviceSignIn;
 
 /// Where `GET` of a blob is redirected to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -111,6 +116,34 @@ pub enum Knob {
     S3Rate(Option<u64>),
     /// Delay before every answer, all listeners but the control one.
     Latency(#[serde(deserialize_with = "seconds")] Duration),
+    /// Role → serial number and code without which `AssumeRole` is denied; `GetSessionToken` knows them too.
+    RequireMfa(String, String, String),
+    /// Role → external id without which `AssumeRole` is denied.
+    ExternalId(String, String),
+    /// Role → most seconds that `DurationSeconds` may ask for.
+    LongestSession(String, u64),
+    /// What sessions are told to last when the request does not say.
+    SessionLifetime(#[serde(deserialize_with = "seconds")] Duration),
+    /// The session of this access key id is over.
+    ExpireSession(String),
+    /// The action of any service → the error code it is refused with, in its service's form.
+    Refuse(String, String),
+    /// Takes [`Knob::Refuse`] of the same action back.
+    Grant(String),
+    /// A token that the access portal takes.
+    SsoToken(String),
+    /// One that it takes no more.
+    RevokeSsoToken(String),
+    /// Where sign-ins with a device code stand.
+    DeviceSignIn(DeviceSignIn),
+    /// `user:password` that the proxy demands.
+    ProxyCredentials(Option<String>),
+    /// Name of the instance's role; `None` is no role.
+    MetadataRole(Option<String>),
+    /// Region of the instance.
+    MetadataRegion(String),
+    /// `Authorization` that container credentials demand.
+    ContainerAuthorization(Option<String>),
 }
 
 /// The state of all knobs.
@@ -143,6 +176,7 @@ pub(super) struct Settings {
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) s3_rate: Option<u64>,
     pub(super) latency: Duration,
+    pub(super) aws: Aws,
 }
 
 /// The bucket of pulls without a token at public.ecr.aws.
@@ -177,6 +211,7 @@ impl Default for Settings {
             secrets: BTreeMap::new(),
             s3_rate: None,
             latency: Duration::ZERO,
+            aws: Aws::default(),
         }
     }
 }
@@ -214,6 +249,21 @@ impl Settings {
             Knob::VerifySignature(key, secret) => _ = self.secrets.insert(key, secret),
             Knob::S3Rate(rate) => self.s3_rate = rate,
             Knob::Latency(latency) => self.latency = latency,
+            Knob::RequireMfa(role, serial, code) => _ = self.aws.mfa.insert(role, (serial, code)),
+            Knob::ExternalId(role, id) => _ = self.aws.external_ids.insert(role, id),
+            Knob::LongestSession(role, seconds) => _ = self.aws.longest.insert(role, seconds),
+            Knob::SessionLifetime(life) => self.aws.session_life = life,
+            // not a setting: `State::set` ends the session
+            Knob::ExpireSession(_) => {}
+            Knob::Refuse(action, code) => _ = self.aws.refused.insert(action, code),
+            Knob::Grant(action) => _ = self.aws.refused.remove(&action),
+            Knob::SsoToken(token) => _ = self.aws.sso_tokens.insert(token),
+            Knob::RevokeSsoToken(token) => _ = self.aws.sso_tokens.remove(&token),
+            Knob::DeviceSignIn(stand) => self.aws.device = stand,
+            Knob::ProxyCredentials(wanted) => self.aws.proxy_credentials = wanted,
+            Knob::MetadataRole(role) => self.aws.metadata_role = role,
+            Knob::MetadataRegion(region) => self.aws.metadata_region = region,
+            Knob::ContainerAuthorization(wanted) => self.aws.container_authorization = wanted,
         }
     }
 

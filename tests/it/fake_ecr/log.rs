@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::State;
+use super::call::ApiCall;
 use super::http::Incoming;
 use super::request::{Listener, Request, Stats, count};
 
@@ -17,6 +18,7 @@ struct Inner {
     next: u64,
     running: BTreeMap<Listener, u64>,
     sent: BTreeMap<String, Vec<(u64, u64)>>,
+    calls: Vec<ApiCall>,
 }
 
 /// The log behind its lock.
@@ -32,6 +34,14 @@ impl Log {
         self.lock().requests.clone()
     }
 
+    pub(super) fn calls(&self) -> Vec<ApiCall> {
+        self.lock().calls.clone()
+    }
+
+    pub(super) fn called(&self, call: ApiCall) {
+        self.lock().calls.push(call);
+    }
+
     pub(super) fn stats(&self) -> Stats {
         self.lock().stats.clone()
     }
@@ -40,6 +50,7 @@ impl Log {
         let mut inner = self.lock();
         inner.requests.clear();
         inner.sent.clear();
+        inner.calls.clear();
         let open_connections = std::mem::take(&mut inner.stats.open_connections);
         inner.stats = Stats { open_connections, ..Stats::default() };
     }

@@ -31,6 +31,15 @@ struct Arguments {
     /// AWS API, plain HTTP.
     #[arg(long, default_value = "127.0.0.1:0")]
     api_listen: SocketAddr,
+    /// AWS API over TLS, for any name.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    api_tls_listen: SocketAddr,
+    /// HTTP proxy whose tunnels all end at the AWS API over TLS.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    proxy_listen: SocketAddr,
+    /// Instance metadata and container credentials, plain HTTP.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    metadata_listen: SocketAddr,
     /// Control interface, plain HTTP.
     #[arg(long, default_value = "127.0.0.1:0")]
     control_listen: SocketAddr,
@@ -65,6 +74,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         s3_tls: arguments.s3_listen,
         s3_plain: arguments.s3_plain_listen,
         api: arguments.api_listen,
+        api_tls: arguments.api_tls_listen,
+        proxy: arguments.proxy_listen,
+        metadata: arguments.metadata_listen,
         control: arguments.control_listen,
         ca_file: Some(ca_file.clone()),
         names: arguments.names,
@@ -88,6 +100,9 @@ fn announce(fake: &FakeEcr, ca_file: &str) {
         "s3": fake.s3_address(),
         "s3_plain": fake.s3_plain_address(),
         "api": fake.api_url(),
+        "api_tls": fake.api_tls_address(),
+        "proxy": fake.proxy_url(),
+        "metadata": fake.metadata_url(),
         "control": fake.control_url(),
         "ca_file": ca_file,
     });

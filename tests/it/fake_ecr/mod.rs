@@ -8,11 +8,15 @@
 
 mod answer;
 mod api;
+mod aws;
 mod blob;
+mod cached;
+mod call;
 mod clock;
 mod connection;
 mod control;
 mod digest;
+mod failure;
 mod fault;
 mod hello;
 mod http;
@@ -22,13 +26,19 @@ mod listener;
 mod listing;
 mod log;
 mod manifest;
+mod metadata;
+mod oidc;
 mod plan;
+mod portal;
+mod proxy;
 mod public;
 mod pushed;
 mod registry;
 mod request;
 mod route;
 mod s3;
+mod session;
+mod signin;
 mod sigv4;
 mod start;
 mod state;
@@ -45,10 +55,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use api::DEFAULT_PRINCIPAL;
+pub use cached::{cache_login, cache_sso_token};
+pub use call::ApiCall;
 pub use control::parse_image;
 pub use fault::{Action, FaultHandle, Rule};
 pub use image::Image;
-pub use knob::{HeadBlob, Knob, Redirect, TokenReply};
+pub use knob::{DeviceSignIn, HeadBlob, Knob, Redirect, TokenReply};
 pub use pushed::{Blob, Child, Pushed};
 pub use request::{Listener, Request, Stats};
 pub use s3::CLOUDFRONT;
@@ -98,7 +110,7 @@ impl FakeEcr {
         self.0.addresses.s3_plain
     }
 
-    /// For `AWS_ENDPOINT_URL_ECR`, `AWS_ENDPOINT_URL_ECR_PUBLIC` and `AWS_ENDPOINT_URL_STS`.
+    /// For `AWS_ENDPOINT_URL` or any of `AWS_ENDPOINT_URL_ECR`, `_ECR_PUBLIC`, `_STS`, `_SSO`, `_SSO_OIDC`, `_SIGNIN`.
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://{}", self.0.addresses.api)
@@ -258,7 +270,7 @@ impl FakeEcr {
 
     /// Changes a behaviour until it is set again.
     pub fn set(&self, knob: Knob) {
-        self.state().knobs.set(knob);
+        self.state().set(knob);
     }
 
     /// Closes every connection and refuses new ones, on all listeners but control.

@@ -15,6 +15,10 @@ pub enum Listener {
     S3,
     /// The AWS API.
     Api,
+    /// The HTTP proxy; what goes through its tunnels is logged as `Api`.
+    Proxy,
+    /// Instance metadata and container credentials.
+    Metadata,
     /// The fake's own control interface; never logged, never faulty.
     Control,
 }

@@ -19,6 +19,14 @@ pub(super) fn suffix_of(region: &str) -> &'static str {
         "amazonaws.com.cn"
     } else if region.starts_with("eusc-") {
         "amazonaws.eu"
+    } else if region.starts_with("us-iso-") {
+        "c2s.ic.gov"
+    } else if region.starts_with("us-isob-") {
+        "sc2s.sgov.gov"
+    } else if region.starts_with("eu-isoe-") {
+        "cloud.adc-e.uk"
+    } else if region.starts_with("us-isof-") {
+        "csp.hci.ic.gov"
     } else {
         "amazonaws.com"
     }

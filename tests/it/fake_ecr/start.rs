@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::listener::Port;
 use super::request::Listener;
 use super::state::State;
-use super::tls;
+use super::tls::{self, Authority};
 
 /// Where to listen and what else is fixed at the start.
 #[derive(Clone, Debug)]
@@ -28,8 +28,14 @@ pub struct Options {
     pub s3_tls: SocketAddr,
     /// The storage over plain HTTP.
     pub s3_plain: SocketAddr,
-    /// The AWS API.
+    /// The AWS API over plain HTTP.
     pub api: SocketAddr,
+    /// The AWS API over TLS, for any name.
+    pub api_tls: SocketAddr,
+    /// The HTTP proxy whose tunnels all end at the AWS API over TLS.
+    pub proxy: SocketAddr,
+    /// Instance metadata and container credentials.
+    pub metadata: SocketAddr,
     /// The control interface.
     pub control: SocketAddr,
     /// Where to write the CA certificate.
@@ -47,6 +53,9 @@ impl Default for Options {
             s3_tls: any,
             s3_plain: any,
             api: any,
+            api_tls: any,
+            proxy: any,
+            metadata: any,
             control: any,
             ca_file: None,
             names: Vec::new(),
@@ -62,6 +71,9 @@ pub(super) struct Addresses {
     pub(super) s3_tls: SocketAddr,
     pub(super) s3_plain: SocketAddr,
     pub(super) api: SocketAddr,
+    pub(super) api_tls: SocketAddr,
+    pub(super) proxy: SocketAddr,
+    pub(super) metadata: SocketAddr,
     pub(super) control: SocketAddr,
 }
 
@@ -98,11 +110,11 @@ impl Drop for Running {
 }
 
 pub(super) async fn start(options: Options) -> Running {
-    let (ca_pem, config) = tls::authority(&options.names);
+    let authority = tls::authority(&options.names);
     if let Some(path) = &options.ca_file {
-        std::fs::write(path, &ca_pem).expect("the file for the CA certificate can be written");
+        std::fs::write(path, &authority.ca_pem).expect("the file for the CA certificate can be written");
     }
-    let state = Arc::new(State::new(ca_pem));
+    let state = Arc::new(State::new(authority.ca_pem.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, started) = oneshot::channel();
     let shared = Arc::clone(&state);
@@ -116,7 +128,7 @@ pub(super) async fn start(options: Options) -> Running {
                 .build()
                 .expect("a runtime can be built");
             runtime.block_on(async {
-                let addresses = open(&shared, &options, &config).await;
+                let addresses = open(&shared, &options, &authority).await;
                 let _ = ready.send((addresses, Handle::current()));
                 let _ = stopped.await;
             });
@@ -128,15 +140,21 @@ pub(super) async fn start(options: Options) -> Running {
     Running { state, addresses, runtime, stop: Some(stop), thread: Some(thread) }
 }
 
-async fn open(state: &Arc<State>, options: &Options, tls: &Arc<ServerConfig>) -> Addresses {
+async fn open(state: &Arc<State>, options: &Options, authority: &Authority) -> Addresses {
     let port =
         |listener, tls: Option<&Arc<ServerConfig>>| Port { state: Arc::clone(state), listener, tls: tls.cloned() };
+    let tls = &authority.fixed;
+    let api_tls = listen(port(Listener::Api, Some(&authority.any_name)), options.api_tls).await;
+    state.tunnels_end.set(api_tls).expect("a fake is opened once");
     Addresses {
         registry_tls: listen(port(Listener::Registry, Some(tls)), options.registry_tls).await,
         registry_plain: listen(port(Listener::Registry, None), options.registry_plain).await,
         s3_tls: listen(port(Listener::S3, Some(tls)), options.s3_tls).await,
         s3_plain: listen(port(Listener::S3, None), options.s3_plain).await,
         api: listen(port(Listener::Api, None), options.api).await,
+        api_tls,
+        proxy: listen(port(Listener::Proxy, None), options.proxy).await,
+        metadata: listen(port(Listener::Metadata, None), options.metadata).await,
         control: listen(port(Listener::Control, None), options.control).await,
     }
 }

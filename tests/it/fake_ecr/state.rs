@@ -1,7 +1,8 @@
 //! What all connections of one fake share. There is one per fake and nothing global.
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -9,9 +10,11 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::fault::Faults;
-use super::knob::Knobs;
+use super::knob::{Knob, Knobs};
 use super::listener::Command;
 use super::log::Log;
+use super::oidc::SignIns;
+use super::session::Sessions;
 use super::store::Store;
 
 /// Everything behind the listeners.
@@ -23,6 +26,10 @@ pub(super) struct State {
     pub(super) knobs: Knobs,
     pub(super) link: Link,
     pub(super) ca_pem: String,
+    /// The AWS API over TLS, where the proxy's tunnels lead.
+    pub(super) tunnels_end: OnceLock<SocketAddr>,
+    pub(super) sessions: Sessions,
+    pub(super) sign_ins: SignIns,
     pub(super) connections: AtomicU64,
     pub(super) token_serial: AtomicU64,
     pub(super) tokens_expired_through: AtomicU64,
@@ -41,6 +48,13 @@ impl State {
 
     pub(super) fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, knob: Knob) {
+        if let Knob::ExpireSession(access_key) = &knob {
+            self.sessions.expire(access_key);
+        }
+        self.knobs.set(knob);
     }
 
     /// A number that no one else gets.

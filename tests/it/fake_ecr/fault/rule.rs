@@ -3,8 +3,9 @@
 //! Nothing here acts; each method only notes a wish.
 use std::time::Duration;
 
+use super::super::failure::{message_of, status_of};
 use super::super::request::Listener;
-use super::super::s3;
+use super::super::{s3, sts};
 use super::{Action, Rule, milliseconds};
 
 impl Rule {
@@ -186,6 +187,33 @@ impl Rule {
         let status = if code == "ServerException" { 500 } else { 400 };
         let error = serde_json::json!({"__type": code, "message": message});
         self.status(status).set_header("Content-Type", "application/x-amz-json-1.1").body(error.to_string())
+    }
+
+    /// An error of any JSON service of AWS, with the message and the status that the code comes with.
+    #[must_use]
+    pub fn aws_failure(self, code: &str) -> Self {
+        self.status(status_of(code)).api_error(code, message_of(code)).set_header("x-amzn-ErrorType", code)
+    }
+
+    /// An error of STS, as XML.
+    #[must_use]
+    pub fn sts_error(self, code: &str, message: &str) -> Self {
+        let answer = sts::error(code, message);
+        self.status(answer.status).set_header("Content-Type", "text/xml").body(answer.body)
+    }
+
+    /// What a client hears whose clock is hours behind: its signature has expired, by the clock of the answer.
+    #[must_use]
+    pub fn clock_skew(self) -> Self {
+        let message =
+            "Signature expired: 20261122T041500Z is now earlier than 20261122T081000Z (20261122T081500Z - 5 min.)";
+        self.api_error("InvalidSignatureException", message).set_header("Date", "Sun, 22 Nov 2026 08:15:00 GMT")
+    }
+
+    /// 200 and not a byte.
+    #[must_use]
+    pub fn empty_answer(self) -> Self {
+        self.status(200)
     }
 
     /// An error of S3, as XML.

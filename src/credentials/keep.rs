@@ -1,0 +1,109 @@
+//! The daemon's care for tokens: each is renewed in the last half of its life, before anybody has to wait for it.
+//!
+//! Takes care of the tokens this daemon handed out, and of those the helper left on disk that it could mint itself: a token
+//! of an identity that only the user's shell knows is left alone.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    Credentials, Wanted,
+    at_hand::{Kept, kept},
+    lock,
+    obtain::{Attempt, renewal_of},
+};
+use crate::{
+    chain::chain,
+    store::{Keeper, TokenKey},
+};
+
+/// How often the tokens are looked at; their half life is hours.
+const ROUND: Duration = Duration::from_secs(30);
+
+impl Credentials {
+    /// Renews tokens in time until `stop`.
+    pub async fn keep_fresh(&self, stop: CancellationToken) {
+        let mut keepers = HashMap::new();
+        let mut rounds = interval_at(Instant::now(), ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = rounds.tick() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.round(&mut keepers) => {}
+            }
+        }
+    }
+
+    async fn round(&self, keepers: &mut HashMap<TokenKey, Keeper>) {
+        let due = self.due(keepers).await;
+        for (key, wanted, registry) in due {
+            let attempt = Attempt {
+                tokens: self.tokens.clone(),
+                key: key.clone(),
+                wanted: wanted.clone(),
+                registry,
+                stale: None,
+                is_interactive: false,
+            };
+            match attempt.renew().await {
+                Ok(token) => {
+                    info!(%wanted, "authorization token renewed");
+                    lock(&self.memory).insert(key, (wanted, token));
+                }
+                Err(error) => warn!(error = chain(&error), "a token cannot be renewed yet"),
+            }
+        }
+    }
+
+    /// The tokens whose time has come, of those that are this daemon's to renew.
+    async fn due(&self, keepers: &mut HashMap<TokenKey, Keeper>) -> Vec<(TokenKey, Wanted, Option<String>)> {
+        let now = std::time::SystemTime::now();
+        let mut due: HashMap<TokenKey, (Wanted, Option<String>)> = lock(&self.memory)
+            .iter()
+            .filter(|(key, (_, token))| renewal_of(key, token.refresh_at, token.expires_at) <= now)
+            .map(|(key, (wanted, _))| (key.clone(), (wanted.clone(), None)))
+            .collect();
+        let (tokens, mut held) = (self.tokens.clone(), std::mem::take(keepers));
+        let looked = spawn_blocking(move || {
+            let entries = kept(&tokens).unwrap_or_else(|error| {
+                debug!(error = chain(&error), "the token store cannot be listed");
+                Vec::new()
+            });
+            // what has this name under the daemon's own environment and configuration, the daemon can mint
+            let own: Vec<_> = entries.into_iter().filter(|kept| kept.wanted.key() == kept.key).collect();
+            held.retain(|key, _| own.iter().any(|kept| kept.key == *key));
+            for Kept { key, .. } in &own {
+                if !held.contains_key(key)
+                    && let Some(keeper) = tokens.keep(key)
+                {
+                    held.insert(key.clone(), keeper);
+                }
+            }
+            (held, own)
+        });
+        // a task that died has dropped its keepers: the helper renews by itself meanwhile
+        let (held, own) = looked.await.unwrap_or_default();
+        *keepers = held;
+        for Kept { key, wanted, registry, entry } in own {
+            let is_newer = lock(&self.memory).get(&key).is_none_or(|(_, token)| token.expires_at < entry.expires_at);
+            let is_due = renewal_of(&key, entry.refresh_at, entry.expires_at) <= now;
+            if is_newer && is_due && keepers.contains_key(&key) {
+                due.insert(key, (wanted, registry));
+            } else if is_newer && !is_due {
+                // another process renewed it
+                due.remove(&key);
+            }
+        }
+        due.into_iter().map(|(key, (wanted, registry))| (key, wanted, registry)).collect()
+    }
+}

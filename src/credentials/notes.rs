@@ -1,0 +1,165 @@
+//! What is remembered between processes beside tokens: failures that would only repeat themselves, spent one-time codes,
+//! and that there is no metadata service.
+//!
+//! Kept in the token store, under keys and with the protection of tokens. A failure is remembered for seconds, and only
+//! where the configuration, which is part of the key, would have to change to mend it.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tracing::debug;
+
+use super::{Wanted, wanted::boot};
+use crate::{
+    chain::chain,
+    ecr::{Session, is_ec2},
+    secret::Secret,
+    store::{Entry, TokenKey, TokenStore},
+};
+
+/// How long a failure is not tried again.
+const FAILURE: Duration = Duration::from_secs(30);
+/// How long a token that could not be renewed is handed out without trying again.
+const POSTPONED: Duration = Duration::from_mins(5);
+/// How long it is believed that nobody answers at the metadata service; the key changes with the next start.
+const NO_METADATA: Duration = Duration::from_hours(24 * 365);
+/// The same on an EC2 instance, where somebody should.
+const NO_METADATA_ON_EC2: Duration = Duration::from_mins(10);
+
+/// What an entry of the store is, as it is written beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum About {
+    /// An authorization token.
+    Token {
+        /// Whose, and for what.
+        wanted: Box<Wanted>,
+        /// The registry it was first asked for.
+        registry: Option<String>,
+    },
+    /// Credentials that a one-time code was spent on.
+    Session {
+        /// For which role and device.
+        what: String,
+    },
+    /// A failure.
+    Failure(Failure),
+    /// A renewal that failed.
+    Postponed,
+    /// Nobody answers at the metadata service.
+    NoMetadata,
+}
+
+/// A failure that is not tried again for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// Whether nothing in the chain has credentials.
+    pub is_bare: bool,
+}
+
+impl About {
+    pub(super) fn of(entry: &Entry) -> Option<Self> {
+        serde_json::from_str(&entry.about).ok()
+    }
+
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn put(tokens: &TokenStore, key: &TokenKey, about: &About, secret: Secret, expires_at: SystemTime) {
+    let now = SystemTime::now();
+    let entry = Entry { secret, minted_at: now, refresh_at: expires_at, expires_at, about: about.text() };
+    if let Err(error) = tokens.put(key, &entry) {
+        debug!(error = chain(&error), "not remembered");
+    }
+}
+
+fn get(tokens: &TokenStore, key: &TokenKey) -> Option<(About, Entry)> {
+    let entry = tokens.get(key).ok().flatten().filter(|entry| entry.expires_at > SystemTime::now())?;
+    Some((About::of(&entry)?, entry))
+}
+
+fn key(what: &str, of: &str) -> TokenKey {
+    TokenKey::new(&format!("{what}\n{of}"))
+}
+
+/// The failure that is remembered for a token, and for how long still.
+pub(super) fn failure(tokens: &TokenStore, token: &TokenKey) -> Option<(Failure, Duration)> {
+    match get(tokens, &key("failure", token.as_str()))? {
+        (About::Failure(failure), entry) => {
+            Some((failure, entry.expires_at.duration_since(SystemTime::now()).unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn remember_failure(tokens: &TokenStore, token: &TokenKey, failure: Failure) {
+    let until = SystemTime::now() + FAILURE;
+    put(tokens, &key("failure", token.as_str()), &About::Failure(failure), empty(), until);
+}
+
+/// Whether the renewal of a token failed just now.
+pub(super) fn is_postponed(tokens: &TokenStore, token: &TokenKey) -> bool {
+    get(tokens, &key("postponed", token.as_str())).is_some()
+}
+
+pub(super) fn postpone(tokens: &TokenStore, token: &TokenKey) {
+    put(tokens, &key("postponed", token.as_str()), &About::Postponed, empty(), SystemTime::now() + POSTPONED);
+}
+
+/// Forgets failures of a token: a person asks for another attempt.
+pub(super) fn forget(tokens: &TokenStore, token: &TokenKey) {
+    for what in ["failure", "postponed"] {
+        if let Err(error) = tokens.remove(&key(what, token.as_str())) {
+            debug!(error = chain(&error), "not forgotten");
+        }
+    }
+}
+
+/// The session that a one-time code was spent on, for the identity of `wanted`.
+pub(super) fn session(tokens: &TokenStore, wanted: &Wanted) -> Option<Session> {
+    match get(tokens, &session_key(wanted))? {
+        (About::Session { what }, entry) => Some(Session { what, secret: entry.secret, expires_at: entry.expires_at }),
+        _ => None,
+    }
+}
+
+pub(super) fn remember_session(tokens: &TokenStore, wanted: &Wanted, session: Session) {
+    let about = About::Session { what: session.what };
+    put(tokens, &session_key(wanted), &about, session.secret, session.expires_at);
+}
+
+pub(super) fn forget_session(tokens: &TokenStore, wanted: &Wanted) {
+    if let Err(error) = tokens.remove(&session_key(wanted)) {
+        debug!(error = chain(&error), "not forgotten");
+    }
+}
+
+/// Sessions are good in every region: the identity is the key, without the scope.
+fn session_key(wanted: &Wanted) -> TokenKey {
+    key("session", &wanted.describe_identity())
+}
+
+/// Whether nobody answered at the metadata service since the machine was started.
+pub(super) fn no_metadata(tokens: &TokenStore) -> bool {
+    get(tokens, &no_metadata_key()).is_some()
+}
+
+pub(super) fn remember_no_metadata(tokens: &TokenStore) {
+    let time = if is_ec2() { NO_METADATA_ON_EC2 } else { NO_METADATA };
+    put(tokens, &no_metadata_key(), &About::NoMetadata, empty(), SystemTime::now() + time);
+}
+
+fn no_metadata_key() -> TokenKey {
+    let endpoint = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_default();
+    key("no metadata service", &format!("{endpoint}\n{}", boot()))
+}
+
+fn empty() -> Secret {
+    Secret::new(String::new())
+}

@@ -1,0 +1,242 @@
+//! One attempt to get a token: alone among all processes, within a time limit, remembered whichever way it ends.
+//!
+//! A person is asked for a one-time code at most once an attempt, and only where there is one.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead as _, BufReader, Write as _},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{info, warn};
+
+use super::{
+    About, Error, Failure, Wanted,
+    at_hand::{self, AtHand},
+    notes,
+};
+use crate::{
+    chain::chain,
+    ecr::{self, AuthorizationToken, Known, Learned, Mfa, MintError, MintErrorKind, mint},
+    flight::GivenUp,
+    secret::Secret,
+    store::{Entry, TokenKey, TokenStore, TokenStoreError},
+};
+
+/// A token is there or the attempt is over within this time: a second is left of the helper's 8 to say why.
+const DEADLINE: Duration = Duration::from_secs(7);
+/// The same when a token is at hand that is still good: nobody should wait long for a newer one.
+const RENEWAL: Duration = Duration::from_secs(2);
+/// How long a person may look for the device. It does not count as waiting for AWS.
+const PERSON: Duration = Duration::from_mins(1);
+/// A terminal, whatever the standard streams are: those belong to the protocol.
+const TERMINAL: &str = "/dev/tty";
+
+/// One attempt.
+pub(super) struct Attempt {
+    pub(super) tokens: TokenStore,
+    pub(super) key: TokenKey,
+    pub(super) wanted: Wanted,
+    /// Which registry asked.
+    pub(super) registry: Option<String>,
+    /// A token that was refused.
+    pub(super) stale: Option<Secret>,
+    /// Whether there is a person to ask.
+    pub(super) is_interactive: bool,
+}
+
+/// What is on disk once the lock is held.
+struct Found {
+    lock: Result<File, TokenStoreError>,
+    usable: Option<AuthorizationToken>,
+    at_hand: AtHand,
+    known: Known,
+}
+
+impl Attempt {
+    /// A token: the one that another process got meanwhile, a new one, or at worst the old one while it is good.
+    pub(super) async fn run(self) -> Result<AuthorizationToken, Error> {
+        let deadline = Instant::now() + DEADLINE;
+        let Found { lock, usable, at_hand, known } = self.look_until(deadline).await?;
+        match at_hand {
+            AtHand::Token(token) if self.stale.as_ref() != Some(&token.basic) => return Ok(token),
+            // whoever brings a stale token has just talked to the registry: the network is there
+            AtHand::Failure(failure) if self.stale.is_none() => return Err(failure),
+            _ => {}
+        }
+        let until = if usable.is_some() { Instant::now() + RENEWAL } else { deadline };
+        match (self.mint(known, until.min(deadline)).await, usable) {
+            (Ok(token), _) => {
+                info!(wanted = %self.wanted, identity = %self.wanted.identity, "authorization token minted");
+                self.keep(lock, &token).await?;
+                Ok(token)
+            }
+            (Err(error), Some(usable)) => {
+                warn!(%error, "the token cannot be renewed; the one at hand is still good");
+                self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
+                Ok(usable)
+            }
+            (Err(error), None) => {
+                self.remember(&error).await?;
+                Err(self.failed(error))
+            }
+        }
+    }
+
+    /// A newer token than the one on disk, unless another process has put one there.
+    pub(super) async fn renew(self) -> Result<AuthorizationToken, Error> {
+        let deadline = Instant::now() + DEADLINE;
+        let Found { lock, usable, known, .. } = self.look_until(deadline).await?;
+        let is_new = |token: &AuthorizationToken| token.is_fresh(SystemTime::now());
+        if let Some(token) = usable.filter(is_new) {
+            return Ok(token);
+        }
+        let token = self.mint(known, deadline).await.map_err(|error| self.failed(error))?;
+        self.keep(lock, &token).await?;
+        Ok(token)
+    }
+
+    async fn look_until(&self, deadline: Instant) -> Result<Found, Error> {
+        let silent = || {
+            let cause = format!("another process that mints this token did not end within {} s", DEADLINE.as_secs());
+            self.failed(MintError::silent(cause))
+        };
+        timeout_at(deadline, self.look()).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// Waits for the entry's lock, which other processes mint under: the second one finds the first one's token.
+    async fn look(&self) -> Result<Found, Error> {
+        let stale = self.stale.clone();
+        self.blocking(move |attempt| {
+            let (tokens, key) = (&attempt.tokens, &attempt.key);
+            let lock = tokens.lock(key);
+            let usable = at_hand::usable(tokens, key, stale.as_ref())?;
+            let at_hand = at_hand::look(tokens, key, &attempt.wanted)?;
+            let session = notes::session(tokens, &attempt.wanted);
+            let known = Known { code: None, session, no_metadata: notes::no_metadata(tokens) };
+            Ok(Found { lock, usable, at_hand, known })
+        })
+        .await?
+        .map_err(Error::Store)
+    }
+
+    async fn mint(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
+        let (session, no_metadata) = (known.session.clone(), known.no_metadata);
+        let failed = match self.mint_in_time(known, deadline).await {
+            Err(error) if error.kind == MintErrorKind::MfaNeeded => error,
+            outcome => return outcome,
+        };
+        let Some(mfa) = failed.mfa.clone() else { return Err(failed) };
+        let asked = Instant::now();
+        let code = match &mfa.command {
+            Some(command) => timeout_at(deadline, ecr::code(command))
+                .await
+                .unwrap_or_else(|_| Err(MintError::silent("mfa_command did not end in time")))?,
+            None if self.is_interactive => ask(&mfa).await.ok_or(failed)?,
+            None => return Err(failed),
+        };
+        let deadline = if mfa.command.is_some() { deadline } else { deadline + asked.elapsed() };
+        self.mint_in_time(Known { code: Some(code), session, no_metadata }, deadline).await
+    }
+
+    async fn mint_in_time(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
+        let started = Instant::now();
+        let work = mint(&self.wanted.scope, &self.wanted.identity, known);
+        let Ok((outcome, learned)) = timeout_at(deadline, work).await else {
+            let time = started.elapsed().as_secs_f32().round();
+            let cause = format!("the AWS credential chain and the ECR API gave no answer in {time} s");
+            return Err(MintError::silent(cause));
+        };
+        let Learned { session, no_metadata } = learned;
+        let learning = self.blocking(move |attempt| {
+            if let Some(session) = session {
+                notes::remember_session(&attempt.tokens, &attempt.wanted, session);
+            }
+            if no_metadata && !notes::no_metadata(&attempt.tokens) {
+                notes::remember_no_metadata(&attempt.tokens);
+            }
+        });
+        // what could not be remembered is learned again
+        let _ = learning.await;
+        outcome
+    }
+
+    async fn keep(&self, lock: Result<File, TokenStoreError>, token: &AuthorizationToken) -> Result<(), Error> {
+        let about = About::Token { wanted: Box::new(self.wanted.clone()), registry: self.registry.clone() };
+        let entry = Entry {
+            secret: token.basic.clone(),
+            minted_at: token.minted_at,
+            refresh_at: token.refresh_at,
+            expires_at: token.expires_at,
+            about: about.text(),
+        };
+        let kept = self.blocking(move |attempt| {
+            // a store that cannot be locked (read-only home) cannot be written either: the token lives in memory
+            let lock = lock?;
+            attempt.tokens.put(&attempt.key, &entry)?;
+            notes::forget(&attempt.tokens, &attempt.key);
+            drop(lock);
+            Ok::<_, TokenStoreError>(())
+        });
+        if let Err(error) = kept.await? {
+            warn!(error = chain(&error), "the authorization token is not kept on disk");
+        }
+        Ok(())
+    }
+
+    /// Only what would fail the same way again: with the same configuration, or for want of an answer.
+    async fn remember(&self, error: &MintError) -> Result<(), Error> {
+        if !matches!(error.kind, MintErrorKind::NoCredentials | MintErrorKind::Silent) {
+            return Ok(());
+        }
+        let failure = Failure {
+            cause: error.cause.clone(),
+            remedy: error.remedy.clone(),
+            is_bare: error.kind == MintErrorKind::NoCredentials,
+        };
+        self.blocking(move |attempt| notes::remember_failure(&attempt.tokens, &attempt.key, failure)).await
+    }
+
+    fn failed(&self, source: MintError) -> Error {
+        Error::Mint { wanted: Box::new(self.wanted.clone()), source }
+    }
+
+    /// Runs what touches the disk where it may block.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Disk) -> T + Send + 'static) -> Result<T, Error> {
+        let disk = Disk { tokens: self.tokens.clone(), key: self.key.clone(), wanted: self.wanted.clone() };
+        spawn_blocking(move || work(&disk)).await.map_err(|_| Error::GivenUp(GivenUp))
+    }
+}
+
+/// What work on the disk needs of an attempt.
+struct Disk {
+    tokens: TokenStore,
+    key: TokenKey,
+    wanted: Wanted,
+}
+
+/// Asks the person at the terminal for a code; `None` when there is no terminal, or no answer.
+async fn ask(mfa: &Mfa) -> Option<Secret> {
+    let prompt = format!("longshore: one-time code of {}: ", mfa.serial);
+    let asked = spawn_blocking(move || {
+        let mut terminal = OpenOptions::new().read(true).write(true).open(TERMINAL).ok()?;
+        terminal.write_all(prompt.as_bytes()).ok()?;
+        let mut line = String::new();
+        BufReader::new(terminal).read_line(&mut line).ok()?;
+        Some(line.trim().to_owned()).filter(|code| !code.is_empty()).map(Secret::new)
+    });
+    timeout(PERSON, asked).await.ok()?.ok()?
+}
+
+/// When a token is to be renewed by somebody who has the time: a little after its half life, not all at once.
+pub(super) fn renewal_of(token_key: &TokenKey, refresh_at: SystemTime, expires_at: SystemTime) -> SystemTime {
+    /// Many machines that were started together renew apart.
+    const SPREAD: Duration = Duration::from_mins(5);
+    let room = expires_at.duration_since(refresh_at).unwrap_or_default() / 4;
+    let share = u32::from(u8::from_str_radix(token_key.as_str().get(..2).unwrap_or("0"), 16).unwrap_or(0));
+    refresh_at + SPREAD.min(room) * share / 256
+}

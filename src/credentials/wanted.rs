@@ -1,0 +1,264 @@
+//! Which token a registry needs: whose, and for what. Rules of the configuration, then the environment's forms, then AWS's.
+//!
+//! Reads the environment and the AWS configuration files; asks nobody.
+
+use std::{
+    env,
+    fmt::{self, Write as _},
+    fs,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Config, IdentityRule, RegistryRule},
+    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, TokenScope},
+    oci::Registry,
+    store::TokenKey,
+};
+
+/// The variables that choose the endpoint a token is for, or what is asked on the way to it.
+const ENDPOINTS: [&str; 10] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+];
+/// The variables that choose an identity when no profile is named by the configuration.
+const IDENTITIES: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+];
+/// Changes at each start of the machine; the roles of two machines that share a home must not be mixed up.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What the caller chose beside the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The profile in the program's own name, which beats every rule.
+    pub profile: Option<String>,
+}
+
+/// How a registry is logged in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With what is not an ECR token, or with nothing: it is not a registry of ECR.
+    Foreign,
+    /// Without credentials, as the configuration says.
+    Anonymous,
+    /// With a token.
+    Token(Box<Wanted>),
+}
+
+/// A token: whose, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wanted {
+    /// What it is good for.
+    pub scope: TokenScope,
+    /// With whose rights it is minted.
+    pub identity: Identity,
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.scope.fmt(f)
+    }
+}
+
+impl Wanted {
+    /// The name of the token in the store: a digest of everything that decides whose it is.
+    ///
+    /// The id of an access key is part of it only where nothing else names the identity: in the environment and in
+    /// profiles that hold keys.
+    #[must_use]
+    pub fn key(&self) -> TokenKey {
+        TokenKey::new(&self.describe())
+    }
+
+    fn describe(&self) -> String {
+        format!("2\n{:?}\n{}", self.scope, self.describe_identity())
+    }
+
+    /// Everything that decides whose token it is.
+    pub(super) fn describe_identity(&self) -> String {
+        let mut description = format!("{:?}\n", self.identity);
+        describe_variables(&ENDPOINTS, &mut description);
+        let profile = if let Some(profile) = &self.identity.profile {
+            profile.clone()
+        } else {
+            describe_variables(&IDENTITIES, &mut description);
+            if env::var_os("AWS_ACCESS_KEY_ID").is_none_or(|id| id.is_empty()) {
+                // the role of the machine itself may be what is found
+                description.push_str(&boot());
+            }
+            Profiles::selected().0
+        };
+        description.push_str(&Profiles::read().describe(&profile));
+        description
+    }
+}
+
+fn describe_variables(names: &[&str], description: &mut String) {
+    for name in names {
+        if let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) {
+            writeln!(description, "{name}={}", value.display()).expect("writing to a String cannot fail");
+        }
+    }
+}
+
+/// What stays the same until the machine is started again; empty where the system does not say.
+pub(super) fn boot() -> String {
+    fs::read_to_string(BOOT_ID).unwrap_or_default()
+}
+
+/// The rule of the configuration for `registry`, which may be meant by its name or by its AWS account.
+#[must_use]
+pub fn rule<'c>(config: &'c Config, registry: &Registry) -> Option<&'c RegistryRule> {
+    let account = EcrRegistry::parse(registry.host()).and_then(|ecr| ecr.account);
+    config.rule(registry, account.as_deref())
+}
+
+/// How `registry` is logged in to.
+#[must_use]
+pub fn way(config: &Config, registry: &Registry, selection: &Selection) -> Way {
+    let own = rule(config, registry);
+    if own.is_some_and(|rule| rule.username.is_some()) {
+        return Way::Foreign;
+    }
+    let meant = own.and_then(|rule| rule.alias.as_ref()).unwrap_or(registry);
+    let Some(ecr) = EcrRegistry::parse(meant.host()) else { return Way::Foreign };
+    // the rule of the name that was used, unless it only says what the name stands for
+    let identity = own.map(|rule| &rule.identity).filter(|identity| **identity != IdentityRule::default());
+    let identity = identity.or_else(|| rule(config, meant).map(|rule| &rule.identity));
+    let none = IdentityRule::default();
+    let identity = identity.unwrap_or(&none);
+    if identity.anonymous {
+        return Way::Anonymous;
+    }
+    Way::Token(Box::new(wanted(ecr, identity, selection)))
+}
+
+fn wanted(ecr: EcrRegistry, own: &IdentityRule, selection: &Selection) -> Wanted {
+    let EcrRegistry { account, mut scope } = ecr;
+    if let Some(region) = &own.region {
+        scope.region.clone_from(region);
+    }
+    let endpoint_url = own.endpoint_url.clone();
+    if let Some(profile) = selection.profile.clone() {
+        return Wanted { scope, identity: Identity { profile: Some(profile), endpoint_url, ..Identity::default() } };
+    }
+    let of_account = |name: &str| {
+        let variable = format!("{name}_{}", account.as_deref()?);
+        env::var(variable).ok().filter(|value| !value.is_empty())
+    };
+    let profile = of_account("AWS_PROFILE").or_else(|| own.profile.clone());
+    let mfa = own.mfa_serial.clone().map(|serial| Mfa { serial, command: own.mfa_command.clone() });
+    let fill = |text: String| {
+        text.replace("{account}", account.as_deref().unwrap_or_default()).replace("{region}", &scope.region)
+    };
+    let role_arn = of_account("AWS_ROLE_ARN").or_else(|| own.role_arn.clone());
+    let role = role_arn.map(|text| Role {
+        arn: fill(text),
+        external_id: own.external_id.clone(),
+        session_name: own.session_name.clone(),
+        duration: own.duration,
+        mfa: mfa.clone(),
+    });
+    let mfa = mfa.filter(|_| role.is_none());
+    Wanted { scope, identity: Identity { profile, role, mfa, endpoint_url } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+    #[track_caller]
+    fn check(rules: &str, host: &str, profile: Option<&str>, role: Option<&str>) {
+        let config = Config::parse(rules).unwrap();
+        let Way::Token(wanted) = way(&config, &host.parse().unwrap(), &Selection::default()) else {
+            panic!("{host} needs a token")
+        };
+        assert_eq!(wanted.identity.profile.as_deref(), profile, "{rules}");
+        assert_eq!(wanted.identity.role.map(|role| role.arn).as_deref(), role, "{rules}");
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_by_name_or_account_names_the_identity() {
+        let rules = "[[registry]]\nmatch = \"123456789012\"\nprofile = \"one\"\n\
+                     [[registry]]\nmatch = \"*.dkr.ecr.*.amazonaws.com\"\nprofile = \"two\"\n";
+        check(rules, HOST, Some("one"), None);
+        check(rules, "210987654321.dkr.ecr.us-east-1.amazonaws.com", Some("two"), None);
+        check(rules, "public.ecr.aws", None, None);
+        check("", HOST, None, None);
+    }
+
+    #[test]
+    fn placeholders_are_those_of_the_registry() {
+        let rules = "[[registry]]\nmatch = \"*.dkr.ecr.*.amazonaws.com\"\n\
+                     role_arn = \"arn:aws:iam::{account}:role/Pull-{region}\"\n";
+        check(rules, HOST, None, Some("arn:aws:iam::123456789012:role/Pull-eu-west-1"));
+    }
+
+    #[test]
+    fn an_alias_has_the_identity_of_what_it_stands_for_unless_it_names_one() {
+        let alias = format!("[[registry]]\nmatch = \"cname.corp\"\nalias = \"{HOST}\"\n");
+        let target = "[[registry]]\nmatch = \"123456789012\"\nprofile = \"target\"\n";
+        check(&format!("{alias}{target}"), "cname.corp", Some("target"), None);
+        check(&format!("{alias}profile = \"own\"\n{target}"), "cname.corp", Some("own"), None);
+    }
+
+    #[test]
+    fn a_host_that_is_not_of_ecr_is_foreign_even_if_it_begins_with_the_account() {
+        let config = Config::parse("[[registry]]\nmatch = \"123456789012\"\nprofile = \"one\"\n").unwrap();
+        for host in
+            ["ghcr.io", "123456789012.evil.example", "123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example"]
+        {
+            assert_eq!(way(&config, &host.parse().unwrap(), &Selection::default()), Way::Foreign, "{host}");
+        }
+        let config = Config::parse("[[registry]]\nmatch = \"public.ecr.aws\"\nanonymous = true\n").unwrap();
+        assert_eq!(way(&config, &"public.ecr.aws".parse().unwrap(), &Selection::default()), Way::Anonymous);
+    }
+
+    #[test]
+    fn the_profile_in_the_programs_name_beats_the_rules() {
+        let config = Config::parse("[[registry]]\nmatch = \"123456789012\"\nprofile = \"rule\"\n").unwrap();
+        let selection = Selection { profile: Some("name".to_owned()) };
+        let Way::Token(wanted) = way(&config, &HOST.parse().unwrap(), &selection) else { panic!() };
+        assert_eq!(wanted.identity.profile.as_deref(), Some("name"));
+    }
+
+    #[test]
+    fn whatever_names_the_identity_is_in_the_key() {
+        let scope = EcrRegistry::parse(HOST).unwrap().scope;
+        let wanted = |identity: Identity| Wanted { scope: scope.clone(), identity };
+        let role = |arn: &str| Some(Role { arn: arn.to_owned(), ..Role::default() });
+        let keys = [
+            wanted(Identity::default()),
+            wanted(Identity { profile: Some("a".into()), ..Identity::default() }),
+            wanted(Identity { profile: Some("b".into()), ..Identity::default() }),
+            wanted(Identity { role: role("x"), ..Identity::default() }),
+            wanted(Identity { role: role("y"), ..Identity::default() }),
+        ]
+        .map(|wanted| wanted.key().as_str().to_owned());
+        let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+}

@@ -1,0 +1,167 @@
+//! The AWS SDK's set-up: one HTTP client for all calls, and the endpoints that follow the registry's class.
+//!
+//! Certificates are the machine's and those of `AWS_CA_BUNDLE`; proxies are those of the environment. The Rust SDK would
+//! take neither from its environment with a client of one's own.
+
+use std::{env, fs, time::Duration};
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_ecr::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_http_client::{
+    Builder, Connector,
+    proxy::ProxyConfig,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+
+use super::{
+    Identity, Profiles, TokenScope,
+    failure::{MintError, MintErrorKind},
+};
+use crate::chain::chain;
+
+/// One attempt at an API; the SDK makes up to three within the caller's deadline.
+const ATTEMPT: Duration = Duration::from_secs(4);
+/// The pause after a first failure is below this, after a second below twice this.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the environment may say that an API is elsewhere.
+const ENDPOINTS: [&str; 7] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_ENDPOINT_URL_SSO_OIDC",
+    "AWS_ENDPOINT_URL_SIGNIN",
+];
+
+/// The SDK, set up for one scope and identity.
+pub(super) struct Sdk {
+    base: SdkConfig,
+    http: SharedHttpClient,
+    local: SharedHttpClient,
+    scope: TokenScope,
+    endpoint_url: Option<String>,
+}
+
+/// The services that are called, by the name their endpoint variable ends with.
+#[derive(Clone, Copy)]
+pub(super) enum Service {
+    Ecr,
+    EcrPublic,
+    Sts,
+}
+
+impl Sdk {
+    pub(super) async fn new(scope: &TokenScope, identity: &Identity, profiles: &Profiles) -> Result<Self, MintError> {
+        if let Some(name) = ENDPOINTS.into_iter().find(|name| env::var_os(name).is_some_and(|url| url.is_empty())) {
+            // the SDK panics over it
+            let cause = format!("{name} is set to nothing");
+            return Err(MintError::new(MintErrorKind::Unreachable, cause, format!("take it away: unset {name}")));
+        }
+        let profile = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
+        let bundle = profiles.profile(&profile).and_then(|mut profile| profile.remove("ca_bundle"));
+        let tls = tls(bundle)?;
+        let http = http_client(tls.clone(), ProxyConfig::from_env());
+        let local = http_client(tls, ProxyConfig::disabled());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .no_credentials()
+            .http_client(http.clone())
+            .region(Region::new(scope.region.clone()))
+            .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_PAUSE))
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build());
+        if let Some(profile) = &identity.profile {
+            loader = loader.profile_name(profile);
+        }
+        let base = loader.load().await;
+        Ok(Self { base, http, local, scope: scope.clone(), endpoint_url: identity.endpoint_url.clone() })
+    }
+
+    /// The configuration of a service's client.
+    pub(super) fn config(&self, service: Service, credentials: Credentials) -> SdkConfig {
+        let mut config = self.base.to_builder();
+        config.set_credentials_provider(Some(SharedCredentialsProvider::new(credentials)));
+        if let Some(url) = self.endpoint_url.as_ref().filter(|_| !matches!(service, Service::Sts)) {
+            config.set_endpoint_url(Some(url.clone()));
+        }
+        // never switched off here: the user's own AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT stay in force;
+        // not asked for beside an endpoint the user chose, which the SDK refuses
+        if !self.is_endpoint_chosen(service) {
+            if self.scope.fips {
+                config.set_use_fips(Some(true));
+            }
+            if self.scope.dual_stack {
+                config.set_use_dual_stack(Some(true));
+            }
+        }
+        config.build()
+    }
+
+    /// The configuration of the SDK's own sources of credentials out in the network.
+    pub(super) fn provider(&self) -> ProviderConfig {
+        self.provider_with(self.http.clone())
+    }
+
+    /// The same for those on this machine or beside it, which no proxy reaches.
+    pub(super) fn local_provider(&self) -> ProviderConfig {
+        self.provider_with(self.local.clone())
+    }
+
+    fn provider_with(&self, http: SharedHttpClient) -> ProviderConfig {
+        ProviderConfig::without_region()
+            .with_region(self.base.region().cloned())
+            .with_http_client(http)
+            .with_behavior_version(Some(BehaviorVersion::latest()))
+            .with_retry_config(RetryConfig::standard().with_initial_backoff(FIRST_PAUSE))
+            .with_timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build())
+    }
+
+    /// Whether the environment or the configuration says where the API is.
+    fn is_endpoint_chosen(&self, service: Service) -> bool {
+        let (own, is_sts) = match service {
+            Service::Ecr => ("AWS_ENDPOINT_URL_ECR", false),
+            Service::EcrPublic => ("AWS_ENDPOINT_URL_ECR_PUBLIC", false),
+            Service::Sts => ("AWS_ENDPOINT_URL_STS", true),
+        };
+        let in_environment =
+            ["AWS_ENDPOINT_URL", own].into_iter().any(|name| env::var_os(name).is_some_and(|url| !url.is_empty()));
+        in_environment || (!is_sts && self.endpoint_url.is_some())
+    }
+}
+
+fn tls(bundle: Option<String>) -> Result<TlsContext, MintError> {
+    let tls = TlsContext::builder().with_trust_store(trust_store(bundle)?).build();
+    tls.map_err(|error| {
+        MintError::new(MintErrorKind::Unreachable, chain(&error), "put certificates in PEM form into AWS_CA_BUNDLE")
+    })
+}
+
+fn http_client(tls: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls.clone()).build()
+    })
+}
+
+/// The machine's own certificates, and those of `AWS_CA_BUNDLE` or of the profile's `ca_bundle`.
+fn trust_store(bundle: Option<String>) -> Result<TrustStore, MintError> {
+    let store = TrustStore::default();
+    let in_environment = env::var("AWS_CA_BUNDLE").ok().filter(|path| !path.is_empty());
+    let Some(path) = in_environment.or(bundle) else {
+        return Ok(store);
+    };
+    let problem = |problem: &str| {
+        let remedy = "correct AWS_CA_BUNDLE (ca_bundle in the profile): a file of certificates in PEM form";
+        MintError::new(MintErrorKind::Unreachable, format!("AWS_CA_BUNDLE {path}: {problem}"), remedy)
+    };
+    let pem = fs::read(&path).map_err(|error| problem(&error.to_string()))?;
+    if !pem.windows(11).any(|window| window == b"-----BEGIN ") {
+        return Err(problem("holds no certificate"));
+    }
+    Ok(store.with_pem_certificate(pem))
+}

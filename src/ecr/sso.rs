@@ -1,0 +1,137 @@
+//! What the sign-in folder of the AWS CLI says about an SSO session, in words.
+//!
+//! Reads; signing in is `aws sso login`'s and `longshore login`'s work.
+
+use std::{fs, path::PathBuf, time::SystemTime};
+
+use jiff::Timestamp;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use serde::Deserialize;
+
+use super::{
+    Profiles,
+    failure::{MintError, MintErrorKind, of_network},
+    profiles::Profile,
+};
+use crate::chain::chain;
+use aws_credential_types::provider::error::CredentialsError;
+
+/// A sign-in by the AWS CLI's rules: shared by all profiles that name the session, or the start page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The `[sso-session]`; profiles of the older form have none.
+    pub session: Option<String>,
+    /// The profile that asked.
+    pub profile: String,
+    /// The page where people sign in.
+    pub start_url: String,
+    /// The region of IAM Identity Center.
+    pub region: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cached {
+    expires_at: String,
+}
+
+impl SignIn {
+    /// What a profile says about its sign-in, if it has one.
+    pub(super) fn of(profiles: &Profiles, name: &str, profile: &Profile) -> Option<Self> {
+        let session = profile.get("sso_session").cloned();
+        let shared = session.as_deref().map(|session| profiles.sso_session(session)).unwrap_or_default();
+        let start_url = shared.get("sso_start_url").or_else(|| profile.get("sso_start_url"))?.clone();
+        let region = shared.get("sso_region").or_else(|| profile.get("sso_region")).cloned().unwrap_or_default();
+        Some(Self { session, profile: name.to_owned(), start_url, region })
+    }
+
+    /// Where the sign-in is kept, by the rule of the AWS CLI: the SHA-1 of the session's name, else of the start page.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        use std::fmt::Write as _;
+        let name = self.session.as_ref().unwrap_or(&self.start_url);
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes());
+        let hex = hash.as_ref().iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
+            hex
+        });
+        dirs::home_dir().map(|home| home.join(".aws/sso/cache").join(hex).with_extension("json"))
+    }
+
+    /// When the sign-in ends or ended; `None` when there is none.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        let text = fs::read_to_string(self.file()?).ok()?;
+        let cached: Cached = serde_json::from_str(&text).ok()?;
+        let time: Timestamp = cached.expires_at.replace("UTC", "Z").parse().ok()?;
+        Some(time.into())
+    }
+
+    /// The session's name for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.session {
+            Some(session) => format!("SSO session {session:?}"),
+            None => format!("the SSO sign-in of profile {:?}", self.profile),
+        }
+    }
+
+    /// The command that signs in.
+    #[must_use]
+    pub fn command(&self) -> String {
+        match &self.session {
+            Some(session) => format!("aws sso login --sso-session {session}"),
+            None => format!("aws sso login --profile {}", self.profile),
+        }
+    }
+
+    /// Why it gave no credentials.
+    pub(super) fn failure(&self, error: &CredentialsError) -> MintError {
+        let said = chain(error);
+        let run = format!("run: {}", self.command());
+        if said.contains("dispatch failure") {
+            return of_network(&self.name(), error);
+        }
+        match self.expires_at() {
+            None => MintError::credentials(format!("{} has no sign-in on this machine", self.name()), run),
+            Some(end) if end <= SystemTime::now() => {
+                let ago = SystemTime::now().duration_since(end).unwrap_or_default();
+                MintError::credentials(format!("{} expired {} ago", self.name(), words(ago)), run)
+            }
+            Some(_) if matches!(error, CredentialsError::ProviderTimedOut(_)) => MintError::silent(said),
+            Some(_) if said.contains("Forbidden") || said.contains("No access") => MintError::new(
+                MintErrorKind::Refused,
+                format!("{}: {said}", self.name()),
+                format!(
+                    "the user may not have the account or role of profile {:?}; see: aws sso login, then the start page",
+                    self.profile
+                ),
+            ),
+            Some(_) => MintError::credentials(format!("{} is not taken any more: {said}", self.name()), run),
+        }
+    }
+}
+
+/// A length of time as people say it, in its largest unit.
+#[must_use]
+pub fn words(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_said_in_their_largest_unit() {
+        let said = |seconds| words(Duration::from_secs(seconds));
+        assert_eq!([said(59), said(60), said(7300), said(200_000)], ["59 s", "1 min", "2 h", "2 days"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! [`Record`]: an entry as it lies in its file.
+//!
+//! Times are whole seconds since 1970. Only the token may be sealed; what else is known about it never is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::Entry;
+use crate::secret::Secret;
+
+/// Another number is another layout, whose entries are none.
+const VERSION: u32 = 2;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record {
+    version: u32,
+    minted_at: u64,
+    refresh_at: u64,
+    expires_at: u64,
+    about: String,
+    /// The token in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sealed: Option<Sealed>,
+}
+
+/// How a token is kept in a record.
+pub(super) enum Token {
+    Plain(Secret),
+    Sealed(Sealed),
+}
+
+/// A token under a key. Bytes are base64.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Sealed {
+    /// Which key of the keyring; empty for that of the key file.
+    pub(super) key: String,
+    pub(super) nonce: String,
+    pub(super) text: String,
+}
+
+impl Record {
+    pub(super) fn new(entry: &Entry, token: Token) -> Self {
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let (token, sealed) = match token {
+            Token::Plain(secret) => (Some(Zeroizing::new(secret.expose().to_owned())), None),
+            Token::Sealed(sealed) => (None, Some(sealed)),
+        };
+        Self {
+            version: VERSION,
+            minted_at: seconds(entry.minted_at),
+            refresh_at: seconds(entry.refresh_at),
+            expires_at: seconds(entry.expires_at),
+            about: entry.about.clone(),
+            token,
+            sealed,
+        }
+    }
+
+    /// The record in `text`; `None` when it is of another version or garbage.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(text).ok().filter(|record| record.version == VERSION)
+    }
+
+    pub(super) fn text(&self) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(self).map(Zeroizing::new)
+    }
+
+    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+        time(self.expires_at)
+    }
+
+    /// The entry with `secret`; `None` when a time is out of this system's range.
+    pub(super) fn entry(self, secret: Secret) -> Option<Entry> {
+        let [minted_at, refresh_at, expires_at] =
+            [time(self.minted_at)?, time(self.refresh_at)?, time(self.expires_at)?];
+        Some(Entry { secret, minted_at, refresh_at, expires_at, about: self.about })
+    }
+}
+
+fn time(seconds: u64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}

@@ -1,0 +1,1 @@
+//! What the token store promises, beside its code.
