@@ -132,3 +132,24 @@ async fn without_a_fallback_nothing_foreign_is_kept_and_nobody_pretends() {
     let got = answer(&rig.helper("store", &login("https://ghcr.io/v1/", "hunter2")));
     assert_eq!(got, (Some(1), cause.to_owned(), String::new()));
 }
+
+#[tokio::test]
+async fn the_list_names_the_registries_whose_token_is_at_hand() {
+    let (rig, path) = with_fallback("echo '{\"https://ghcr.io\":\"me\"}'").await;
+    rig.configure(&format!("{FALLBACK}[[registry]]\nmatch = \"r.corp\"\nalias = \"{REGISTRY}\"\nprofile = \"corp\"\n"));
+    let path = [("PATH", path.as_str())];
+    let list = |environment: &[(&str, &str)]| answer(&rig.helper_with("list", "unused", environment)).1;
+    assert_eq!(list(&path), "{\"https://ghcr.io\":\"me\"}\n");
+    assert!(rig.helper_with("get", REGISTRY, &path).status.success());
+    let ours = format!("\"https://{REGISTRY}\":\"AWS\"");
+    assert_eq!(list(&path), format!("{{\"https://ghcr.io\":\"me\",{ours}}}\n"));
+    // another identity would have to mint, and so would this one when its rule is changed
+    assert_eq!(list(&[path[0], ("AWS_ACCESS_KEY_ID", "AKIDOTHER")]), "{\"https://ghcr.io\":\"me\"}\n");
+    rig.configure(&format!("[[registry]]\nmatch = \"{REGISTRY}\"\nprofile = \"corp\"\n"));
+    assert_eq!(list(&path), "{}\n");
+    rig.configure("");
+    assert_eq!(list(&path), format!("{{{ours}}}\n"));
+    let mints = rig.mints();
+    rig.helper("erase", REGISTRY);
+    assert_eq!((list(&path), rig.mints()), ("{}\n".to_owned(), mints));
+}
