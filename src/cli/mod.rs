@@ -3,6 +3,7 @@
 //! Composes the layers below; decides nothing they could decide. Problems go to stderr with their causes.
 
 mod config;
+mod credential;
 mod log;
 mod serve;
 mod setup;
@@ -36,6 +37,9 @@ enum Command {
     /// Write the configuration of clients, or undo it
     #[command(subcommand)]
     Setup(setup::Command),
+    /// Answer Docker's credential helper protocol, minting if need be
+    #[command(hide = true)]
+    Credential(credential::Command),
 }
 
 /// Runs the program with the process's own arguments.
@@ -45,9 +49,14 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(),
         Command::Config(command) => config::run(&command),
         Command::Setup(command) => setup::run(&command),
+        Command::Credential(command) => return end(credential::run(command)),
     };
+    end(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(outcome: Result<ExitCode, BoxError>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // where would the failure to write it be written?
             let _ = writeln!(io::stderr(), "longshore: {}", chain(&*error));
