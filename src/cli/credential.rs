@@ -6,7 +6,7 @@ use std::{io, process::ExitCode};
 
 use clap::Args;
 
-use super::BoxError;
+use super::{BoxError, log};
 use crate::{
     credentials::Selection,
     helper::{Call, mint, run as answer},
@@ -22,6 +22,7 @@ pub(super) struct Command {
 }
 
 pub(super) fn run(command: Command) -> Result<ExitCode, BoxError> {
+    log::start_if_asked()?;
     let call = Call::verb(command.verb, Selection { profile: command.profile });
     let code = answer(&call, &mut io::stdin(), &mut io::stdout(), &mut io::stderr(), mint)?;
     Ok(ExitCode::from(code))

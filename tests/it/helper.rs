@@ -233,3 +233,18 @@ async fn a_registry_that_is_used_anonymously_is_not_found() {
     assert_eq!(answer(&rig.helper("get", REGISTRY)), (Some(1), NOT_FOUND.to_owned(), String::new()));
     assert_eq!(rig.mints(), 0);
 }
+
+#[tokio::test]
+async fn the_helper_logs_for_who_asks_and_holds_back_secrets() {
+    let rig = Rig::start().await;
+    let output = rig.helper("get", REGISTRY);
+    assert_eq!(text(&output.stderr), "");
+    rig.helper("erase", REGISTRY);
+    let output = rig.helper_with("get", REGISTRY, &[("LONGSHORE_LOG", "trace")]);
+    let (log, answer) = (text(&output.stderr), text(&output.stdout));
+    assert!(log.contains("authorization token minted"), "{log}");
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    for secret in [answer["Secret"].as_str().unwrap(), "an-example-secret-key"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
