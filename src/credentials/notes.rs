@@ -28,6 +28,9 @@ const NO_METADATA: Duration = Duration::from_hours(24 * 365);
 /// The same on an EC2 instance, where somebody should.
 const NO_METADATA_ON_EC2: Duration = Duration::from_mins(10);
 
+/// The variables that decide how AWS is reached.
+const WAY: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy", "AWS_CA_BUNDLE"];
+
 /// What an entry of the store is, as it is written beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -94,7 +97,7 @@ fn key(what: &str, of: &str) -> TokenKey {
 
 /// The failure that is remembered for a token, and for how long still.
 pub(super) fn failure(tokens: &TokenStore, token: &TokenKey) -> Option<(Failure, Duration)> {
-    match get(tokens, &key("failure", token.as_str()))? {
+    match get(tokens, &failure_key(token))? {
         (About::Failure(failure), entry) => {
             Some((failure, entry.expires_at.duration_since(SystemTime::now()).unwrap_or_default()))
         }
@@ -104,7 +107,13 @@ pub(super) fn failure(tokens: &TokenStore, token: &TokenKey) -> Option<(Failure,
 
 pub(super) fn remember_failure(tokens: &TokenStore, token: &TokenKey, failure: Failure) {
     let until = SystemTime::now() + FAILURE;
-    put(tokens, &key("failure", token.as_str()), &About::Failure(failure), empty(), until);
+    put(tokens, &failure_key(token), &About::Failure(failure), empty(), until);
+}
+
+/// Whoever corrects the way to AWS is heard at once.
+fn failure_key(token: &TokenKey) -> TokenKey {
+    let way = WAY.map(|name| std::env::var_os(name).unwrap_or_default());
+    key("failure", &format!("{token}\n{way:?}"))
 }
 
 /// Whether the renewal of a token failed just now.
@@ -118,8 +127,8 @@ pub(super) fn postpone(tokens: &TokenStore, token: &TokenKey) {
 
 /// Forgets failures of a token: a person asks for another attempt.
 pub(super) fn forget(tokens: &TokenStore, token: &TokenKey) {
-    for what in ["failure", "postponed"] {
-        if let Err(error) = tokens.remove(&key(what, token.as_str())) {
+    for note in [failure_key(token), key("postponed", token.as_str())] {
+        if let Err(error) = tokens.remove(&note) {
             debug!(error = chain(&error), "not forgotten");
         }
     }

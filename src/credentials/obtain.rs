@@ -183,6 +183,10 @@ impl Attempt {
             about: about.text(),
         };
         let kept = self.blocking(move |attempt| {
+            // edited meanwhile: whose token this is nobody can say any more
+            if attempt.wanted.key() != attempt.key {
+                return Ok(());
+            }
             // a store that cannot be locked (read-only home) cannot be written either: the token lives in memory
             let lock = lock?;
             attempt.tokens.put(&attempt.key, &entry)?;
