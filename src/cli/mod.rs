@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::chain::chain;
+use crate::{chain::chain, helper::kubelet};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,6 +36,13 @@ enum Command {
     /// Write the configuration of clients, or undo it
     #[command(subcommand)]
     Setup(setup::Command),
+    /// Answer one request of the kubelet, from standard input
+    #[command(hide = true)]
+    KubeletCredentialProvider {
+        /// What the provider's args in the kubelet's configuration say; it changes nothing
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Runs the program with the process's own arguments.
@@ -45,6 +52,10 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(),
         Command::Config(command) => config::run(&command),
         Command::Setup(command) => setup::run(&command),
+        Command::KubeletCredentialProvider { .. } => {
+            let code = kubelet::run(&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            return code.map_or(ExitCode::FAILURE, ExitCode::from);
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

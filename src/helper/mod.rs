@@ -1,6 +1,8 @@
-//! The Docker credential helper protocol, and nothing else: one verb, one answer, an exit code.
+//! The Docker credential helper protocol: one verb, one answer, an exit code. The kubelet's is beside it.
 //!
 //! Never asks the daemon, never prompts. The warm `get` (a token on disk) runs before any runtime, TLS or AWS code.
+
+pub mod kubelet;
 
 use std::{
     io::{self, Read, Write},

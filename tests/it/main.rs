@@ -14,6 +14,8 @@ mod fake_aws;
 mod fake_ecr;
 mod faults;
 mod helper;
+mod kubelet;
+mod kubelet_setup;
 mod layers;
 mod privacy;
 mod public;
