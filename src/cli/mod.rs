@@ -15,7 +15,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::chain::chain;
+use crate::{chain::chain, helper::kubelet};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -40,6 +40,13 @@ enum Command {
     /// Answer Docker's credential helper protocol, minting if need be
     #[command(hide = true)]
     Credential(credential::Command),
+    /// Answer one request of the kubelet, from standard input
+    #[command(hide = true)]
+    KubeletCredentialProvider {
+        /// What the provider's args in the kubelet's configuration say; it changes nothing
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Runs the program with the process's own arguments.
@@ -50,6 +57,10 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Setup(command) => setup::run(&command),
         Command::Credential(command) => return end(credential::run(command)),
+        Command::KubeletCredentialProvider { .. } => {
+            let code = kubelet::run(&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            return code.map_or(ExitCode::FAILURE, ExitCode::from);
+        }
     };
     end(outcome.map(|()| ExitCode::SUCCESS))
 }

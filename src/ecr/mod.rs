@@ -16,7 +16,7 @@ mod sso;
 mod token;
 
 pub use failure::{MintError, MintErrorKind};
-pub use identity::{Identity, Mfa, Role};
+pub use identity::{Identity, Mfa, ROLE_ANNOTATION, Role};
 pub use metadata::is_ec2;
 pub use mint::{Known, Learned, mint, mint_with_web_identity};
 pub use process::code;

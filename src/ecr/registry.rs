@@ -113,6 +113,17 @@ impl EcrRegistry {
         Some(Self { account: Some(account.to_owned()), scope })
     }
 
+    /// Patterns for the hosts of all registries of ECR, in which `*` stands for one label.
+    #[must_use]
+    pub fn patterns() -> Vec<String> {
+        let of_suffix = |(suffix, _, dual_stack): (&str, Partition, bool)| {
+            let service = if dual_stack { "dkr-ecr" } else { "dkr.ecr" };
+            [format!("*.{service}.*.{suffix}"), format!("*.{service}-fips.*.{suffix}")]
+        };
+        let public = PUBLIC_HOSTS.into_iter().map(|(host, _)| host.to_owned());
+        SUFFIXES.into_iter().flat_map(of_suffix).chain(public).collect()
+    }
+
     /// The host of the registry `account` in `region`, in the partition the region's name belongs to: the dot-free
     /// spelling `ecr/<account>/<region>/<repository>` is resolved with it.
     #[must_use]
@@ -260,6 +271,15 @@ mod tests {
             "éééééé.dkr.ecr.us-east-1.amazonaws.com",
         ] {
             check(host, None);
+        }
+    }
+
+    #[test]
+    fn every_pattern_is_one_of_registries() {
+        for pattern in EcrRegistry::patterns() {
+            let host = pattern.replacen('*', "123456789012", 1).replacen('*', "eu-west-1", 1);
+            let registry = EcrRegistry::parse(&host).unwrap_or_else(|| panic!("{pattern}"));
+            assert_eq!(registry.scope.fips, pattern.contains("-fips"), "{pattern}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The Docker credential helper protocol, and nothing else: one verb, one answer, an exit code.
+//! The Docker credential helper protocol: one verb, one answer, an exit code. The kubelet's is beside it.
 //!
 //! Never asks the daemon, never prompts. The warm `get` (a token on disk) runs before any runtime, TLS or AWS code; how
 //! a token is come by when there is none is up to the program: the small one hands over to `longshore`, which mints.
@@ -8,6 +8,7 @@ mod answer;
 mod call;
 mod fallback;
 mod handover;
+pub mod kubelet;
 mod program;
 mod tokens;
 mod whose;

@@ -53,7 +53,7 @@ impl Sought {
     }
 }
 
-fn store(config: &Config) -> TokenStore {
+pub(super) fn store(config: &Config) -> TokenStore {
     TokenStore::new(&environment::token_dir(config), &environment::token_protection(config))
 }
 

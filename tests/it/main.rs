@@ -15,6 +15,8 @@ mod fake_ecr;
 mod faults;
 mod former;
 mod helper;
+mod kubelet;
+mod kubelet_setup;
 mod layers;
 mod names;
 mod privacy;
