@@ -4,8 +4,13 @@
 
 mod config;
 mod log;
+mod login;
+mod logout;
+mod place;
 mod serve;
 mod setup;
+mod token;
+mod tokens;
 
 use std::{
     io::{self, Write as _},
@@ -36,6 +41,14 @@ enum Command {
     /// Write the configuration of clients, or undo it
     #[command(subcommand)]
     Setup(setup::Command),
+    /// Print a registry's password, for programs that take one
+    Token(token::Command),
+    /// List the tokens that are cached, for whom and until when
+    Tokens(tokens::Command),
+    /// Make credentials work now: sign in to IAM Identity Center or ask for an MFA code where needed, and mint a token
+    Login(login::Command),
+    /// Forget cached tokens, MFA sessions and failures
+    Logout(logout::Command),
 }
 
 /// Runs the program with the process's own arguments.
@@ -45,12 +58,19 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(),
         Command::Config(command) => config::run(&command),
         Command::Setup(command) => setup::run(&command),
+        Command::Token(command) => token::run(&command),
+        Command::Tokens(command) => tokens::run(&command),
+        Command::Login(command) => login::run(&command),
+        Command::Logout(command) => logout::run(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // where would the failure to write it be written?
             let _ = writeln!(io::stderr(), "longshore: {}", chain(&*error));
+            if let Some(problem) = error.downcast_ref::<place::Problem>() {
+                let _ = writeln!(io::stderr(), "longshore: {}", problem.remedy);
+            }
             ExitCode::FAILURE
         }
     }

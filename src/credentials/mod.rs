@@ -31,7 +31,7 @@ use crate::{
 };
 use obtain::Attempt;
 
-pub use at_hand::{AtHand, Kept, at_hand, forget, kept};
+pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all_failures, forget_failures, kept};
 pub use error::Error;
 pub use notes::{About, Failure};
 pub use wanted::{Selection, Wanted, Way, rule, way};
@@ -126,6 +126,16 @@ impl Credentials {
     pub async fn token(&self, wanted: Wanted, registry: Option<&Registry>) -> Minted {
         let key = key_of(&wanted).await?;
         self.token_under(key, wanted, registry, None).await
+    }
+
+    /// A token that is minted now, whatever is at hand, which stays when none can be had.
+    pub async fn token_anew(&self, wanted: Wanted, registry: &Registry) -> Minted {
+        let key = key_of(&wanted).await?;
+        let (tokens, of) = (self.tokens.clone(), key.clone());
+        let found = spawn_blocking(move || at_hand::usable(&tokens, &of, None)).await;
+        let found = found.map_err(|_| Error::GivenUp(GivenUp)).and_then(|found| found.map_err(Error::Store));
+        let at_hand = found.map_err(Arc::new)?.map(|token| token.basic);
+        self.token_under(key, wanted, Some(registry), at_hand).await
     }
 
     async fn token_under(
