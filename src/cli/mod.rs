@@ -5,8 +5,13 @@
 mod config;
 mod credential;
 mod log;
+mod login;
+mod logout;
+mod place;
 mod serve;
 mod setup;
+mod token;
+mod tokens;
 
 use std::{
     io::{self, Write as _},
@@ -47,6 +52,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         _arguments: Vec<std::ffi::OsString>,
     },
+    /// Print a registry's password, for programs that take one
+    Token(token::Command),
+    /// List the tokens that are cached, for whom and until when
+    Tokens(tokens::Command),
+    /// Make credentials work now: sign in to IAM Identity Center or ask for an MFA code where needed, and mint a token
+    Login(login::Command),
+    /// Forget cached tokens, MFA sessions and failures
+    Logout(logout::Command),
 }
 
 /// Runs the program with the process's own arguments.
@@ -61,6 +74,10 @@ pub fn run() -> ExitCode {
             let code = kubelet::run(&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
             return code.map_or(ExitCode::FAILURE, ExitCode::from);
         }
+        Command::Token(command) => token::run(&command),
+        Command::Tokens(command) => tokens::run(&command),
+        Command::Login(command) => login::run(&command),
+        Command::Logout(command) => logout::run(&command),
     };
     end(outcome.map(|()| ExitCode::SUCCESS))
 }
@@ -71,6 +88,9 @@ fn end(outcome: Result<ExitCode, BoxError>) -> ExitCode {
         Err(error) => {
             // where would the failure to write it be written?
             let _ = writeln!(io::stderr(), "longshore: {}", chain(&*error));
+            if let Some(problem) = error.downcast_ref::<place::Problem>() {
+                let _ = writeln!(io::stderr(), "longshore: {}", problem.remedy);
+            }
             ExitCode::FAILURE
         }
     }

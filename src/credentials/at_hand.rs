@@ -42,6 +42,22 @@ pub fn forget(tokens: &TokenStore, wanted: &Wanted) -> Result<(), TokenStoreErro
     tokens.remove(&key)
 }
 
+/// Forgets the failures of a token: a person wants another attempt.
+pub fn forget_failures(tokens: &TokenStore, wanted: &Wanted) {
+    notes::forget(tokens, &wanted.key());
+    notes::forget_no_metadata(tokens);
+}
+
+/// Forgets the failures of all tokens.
+pub fn forget_all_failures(tokens: &TokenStore) -> Result<(), TokenStoreError> {
+    for (key, entry) in tokens.list()? {
+        if matches!(About::of(&entry), Some(About::Failure(_) | About::Postponed | About::NoMetadata)) {
+            tokens.remove(&key)?;
+        }
+    }
+    Ok(())
+}
+
 /// A token on disk: what it is, and its times.
 #[derive(Clone, Debug)]
 pub struct Kept {

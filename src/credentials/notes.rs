@@ -177,6 +177,13 @@ pub(super) fn remember_no_metadata(tokens: &TokenStore) {
     put(tokens, &no_metadata_key(), &About::NoMetadata, empty(), SystemTime::now() + time);
 }
 
+/// Somebody may answer by now.
+pub(super) fn forget_no_metadata(tokens: &TokenStore) {
+    if let Err(error) = tokens.remove(&no_metadata_key()) {
+        debug!(error = chain(&error), "not forgotten");
+    }
+}
+
 fn no_metadata_key() -> TokenKey {
     let endpoint = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_default();
     key("no metadata service", &format!("{endpoint}\n{}", boot()))

@@ -13,6 +13,7 @@ mod role;
 mod sdk;
 mod sources;
 mod sso;
+mod sso_sign_in;
 mod token;
 
 pub use failure::{MintError, MintErrorKind};
@@ -23,5 +24,6 @@ pub use process::code;
 pub use profiles::Profiles;
 pub use registry::{EcrRegistry, Partition, TokenScope};
 pub use role::Session;
-pub use sso::{SignIn, words};
+pub use sso::{SignIn, Source, source, words};
+pub use sso_sign_in::Invitation;
 pub use token::AuthorizationToken;

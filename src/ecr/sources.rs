@@ -26,7 +26,7 @@ use super::{
 use crate::chain::chain;
 
 /// Nobody chains more roles than AWS lets sessions be chained; a circle would.
-const LONGEST_CHAIN: usize = 8;
+pub(super) const LONGEST_CHAIN: usize = 8;
 
 /// The search for the credentials of one identity.
 pub(super) struct Search<'a> {
@@ -204,7 +204,7 @@ impl Search<'_> {
 
 const WEB_IDENTITY: &str = "the token's file must be readable and fresh, and the role must trust its issuer";
 
-fn is_set(name: &str) -> bool {
+pub(super) fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 

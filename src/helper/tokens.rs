@@ -9,11 +9,10 @@ use serde_json::{Map, Value};
 use super::answer::Answer;
 use crate::{
     config::Config,
-    credentials::{self, AtHand, Credentials, Error, Selection, Wanted, Way},
+    credentials::{self, AtHand, Credentials, Error, Selection, Wanted, Way, token_store},
     ecr::AuthorizationToken,
-    environment,
     oci::{Registry, server_host},
-    store::{TokenStore, TokenStoreError},
+    store::TokenStoreError,
 };
 
 /// The user name of every token.
@@ -35,12 +34,12 @@ impl Sought {
 
     /// What is at hand: no network, no AWS.
     pub(super) fn at_hand(&self) -> Result<AtHand, TokenStoreError> {
-        credentials::at_hand(&store(&self.config), &self.wanted)
+        credentials::at_hand(&token_store(&self.config), &self.wanted)
     }
 
     /// Drops what is at hand.
     pub(super) fn forget(&self) -> Result<(), TokenStoreError> {
-        credentials::forget(&store(&self.config), &self.wanted)
+        credentials::forget(&token_store(&self.config), &self.wanted)
     }
 
     /// The answer to a `get` of `server` when there is no token.
@@ -53,13 +52,9 @@ impl Sought {
     }
 }
 
-pub(super) fn store(config: &Config) -> TokenStore {
-    TokenStore::new(&environment::token_dir(config), &environment::token_protection(config))
-}
-
 /// The registries whose token is at hand with the rights of `selection`, and the user name, as `list` has it.
 pub(super) fn listed(config: &Config, selection: &Selection) -> Result<Map<String, Value>, TokenStoreError> {
-    let kept = credentials::kept(&store(config))?;
+    let kept = credentials::kept(&token_store(config))?;
     let names = kept.into_iter().filter_map(|kept| {
         let registry: Registry = kept.registry?.parse().ok()?;
         // what another profile or an earlier configuration left is not what a `get` would find
@@ -78,7 +73,7 @@ pub fn mint(server: &str, sought: &Sought) -> Answer {
         Ok(runtime) => runtime,
         Err(error) => return Answer::error(&error, "the system gives this process no threads or file descriptors"),
     };
-    let credentials = Credentials::new(Arc::new(sought.config.clone()), store(&sought.config)).interactive();
+    let credentials = Credentials::new(Arc::new(sought.config.clone()), token_store(&sought.config)).interactive();
     let minted = runtime.block_on(credentials.token(sought.wanted.clone(), Some(&sought.registry)));
     // a thread that waits for another process's lock must not hold this one back
     runtime.shutdown_background();

@@ -216,8 +216,8 @@ fn cacache_outside_store(file: &File) -> Vec<String> {
 /// What the small program does not name is not linked into it: the runtime, and with it the AWS client and TLS.
 fn runtime_on_the_warm_way(file: &File) -> Vec<String> {
     let forbidden: &[&str] = match file.path.as_str() {
-        // here is the one function that mints
-        "src/helper/tokens.rs" => &[],
+        // what only `longshore` calls: the one function that mints, and the kubelet's protocol
+        "src/helper/tokens.rs" | "src/helper/kubelet/mod.rs" => &[],
         "src/bin/docker-credential-longshore.rs" => &["mint", "cli", "tokio"],
         _ if file.module() == "helper" => &["tokio"],
         _ => &[],

@@ -8,6 +8,8 @@
     reason = "tests: what cannot go on fails, nobody calls them"
 )]
 
+mod cli_login;
+mod cli_tokens;
 mod daemon;
 mod dependencies;
 mod fake_aws;

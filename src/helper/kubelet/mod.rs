@@ -119,7 +119,7 @@ fn login(request: &Request) -> Result<Login, Failure> {
 
 /// A token with the rights of the node: the one in the store, or a new one.
 fn by_node(config: Config, registry: &Registry, wanted: &Wanted) -> Result<AuthorizationToken, Failure> {
-    let tokens = super::tokens::store(&config);
+    let tokens = credentials::token_store(&config);
     let failed = |error: &credentials::Error| Failure::of(error, error.remedy());
     match credentials::at_hand(&tokens, wanted) {
         Ok(AtHand::Token(token)) => return Ok(token),
