@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake_ecr::{Knob, Listener, Rule},
-    rig::{REGISTRY, Rig, program, run, text},
+    rig::{HELPER, REGISTRY, Rig, program, run, text},
 };
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/team-a";
@@ -262,4 +262,19 @@ async fn an_api_that_never_answers_is_given_up_within_the_deadline() {
         assert!(said.contains("gave no answer in 7 s"), "{said}");
         assert!(started.elapsed() < Duration::from_secs(8), "{name}: {:?}", started.elapsed());
     }
+}
+
+#[tokio::test]
+async fn the_small_program_answers_the_kubelet_under_its_name_and_by_the_request() {
+    let rig = Rig::start().await;
+    let request = request(&format!("{REGISTRY}/app:1"));
+    let by_name = rig.call(&rig.link("ecr-credential-provider"), &["get-credentials"], &request, &[]);
+    let by_request = rig.call(Path::new(HELPER), &[], &request, &[]);
+    for output in [by_name, by_request] {
+        assert!(output.status.success(), "{output:?}");
+        let response: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(response["kind"], "CredentialProviderResponse");
+        assert_eq!(response["auth"][REGISTRY]["username"], "AWS");
+    }
+    assert_eq!(rig.mints(), 1);
 }
