@@ -20,6 +20,9 @@
 //! - Only [`store::BlobWriter::commit`] puts a blob where a reader finds it, and only after the digest agreed. A hit is
 //!   verified bytes.
 //! - The helper never needs the daemon, the daemon never runs the helper; both use [`credentials`], hence the same tokens.
+//! - The program `docker-credential-longshore` is the warm way alone: it does not name what mints, so neither AWS nor TLS nor
+//!   a runtime is linked into it. What it cannot answer it hands over: the process becomes `longshore`, the fallback helper
+//!   or the kubelet plug-in, and never starts one beside itself, except to write a long request or to merge a list.
 //! - Every task has one owner: the cache owns downloads, the server connections, `cli::serve` the sweeper. All stop by one
 //!   cancellation token.
 //! - One crypto provider, ring. No `unsafe`. No lock is held across an await.

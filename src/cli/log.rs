@@ -15,6 +15,9 @@ use tracing_subscriber::{
 use super::BoxError;
 use crate::config::LogFormat;
 
+/// `off`, `error`, `warn`, `info`, `debug`, or directives as in `RUST_LOG`.
+const HELPER_VARIABLE: &str = "LONGSHORE_LOG";
+
 pub(super) fn start(format: LogFormat) -> Result<(), BoxError> {
     let asked = EnvFilter::builder().with_default_directive(Level::INFO.into()).from_env()?;
     let filter = asked.and(filter_fn(is_harmless));
@@ -26,6 +29,15 @@ pub(super) fn start(format: LogFormat) -> Result<(), BoxError> {
         }
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(filter)).try_init()?,
     }
+    Ok(())
+}
+
+/// The helper logs only for who asks: a client shows its standard error to people.
+pub(super) fn start_if_asked() -> Result<(), BoxError> {
+    let Some(asked) = std::env::var_os(HELPER_VARIABLE).filter(|asked| !asked.is_empty()) else { return Ok(()) };
+    let filter = EnvFilter::try_new(asked.to_string_lossy())?.and(filter_fn(is_harmless));
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(())
 }
 

@@ -3,9 +3,15 @@
 //! Composes the layers below; decides nothing they could decide. Problems go to stderr with their causes.
 
 mod config;
+mod credential;
 mod log;
+mod login;
+mod logout;
+mod place;
 mod serve;
 mod setup;
+mod token;
+mod tokens;
 
 use std::{
     io::{self, Write as _},
@@ -14,7 +20,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::chain::chain;
+use crate::{chain::chain, helper::kubelet};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,6 +42,24 @@ enum Command {
     /// Write the configuration of clients, or undo it
     #[command(subcommand)]
     Setup(setup::Command),
+    /// Answer Docker's credential helper protocol, minting if need be
+    #[command(hide = true)]
+    Credential(credential::Command),
+    /// Answer one request of the kubelet, from standard input
+    #[command(hide = true)]
+    KubeletCredentialProvider {
+        /// What the provider's args in the kubelet's configuration say; it changes nothing
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<std::ffi::OsString>,
+    },
+    /// Print a registry's password, for programs that take one
+    Token(token::Command),
+    /// List the tokens that are cached, for whom and until when
+    Tokens(tokens::Command),
+    /// Make credentials work now: sign in to IAM Identity Center or ask for an MFA code where needed, and mint a token
+    Login(login::Command),
+    /// Forget cached tokens, MFA sessions and failures
+    Logout(logout::Command),
 }
 
 /// Runs the program with the process's own arguments.
@@ -45,12 +69,28 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(),
         Command::Config(command) => config::run(&command),
         Command::Setup(command) => setup::run(&command),
+        Command::Credential(command) => return end(credential::run(command)),
+        Command::KubeletCredentialProvider { .. } => {
+            let code = kubelet::run(&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            return code.map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+        Command::Token(command) => token::run(&command),
+        Command::Tokens(command) => tokens::run(&command),
+        Command::Login(command) => login::run(&command),
+        Command::Logout(command) => logout::run(&command),
     };
+    end(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(outcome: Result<ExitCode, BoxError>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // where would the failure to write it be written?
             let _ = writeln!(io::stderr(), "longshore: {}", chain(&*error));
+            if let Some(problem) = error.downcast_ref::<place::Problem>() {
+                let _ = writeln!(io::stderr(), "longshore: {}", problem.remedy);
+            }
             ExitCode::FAILURE
         }
     }

@@ -14,10 +14,10 @@ use tracing::{info, warn};
 use super::{BoxError, log};
 use crate::{
     cache::Cache,
-    credentials::Credentials,
+    credentials::{Credentials, token_store},
     environment::{self, Loaded},
     server::Server,
-    store::{BlobStore, TokenStore},
+    store::BlobStore,
     upstream::Upstream,
 };
 
@@ -43,7 +43,7 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let config = Arc::new(loaded.config);
     let (opened, bound) = (dir.clone(), config.cache.size);
     let store = spawn_blocking(move || BlobStore::open(&opened, bound)).await??;
-    let tokens = TokenStore::new(&dir, &config.token_store);
+    let tokens = token_store(&config);
     let credentials = Arc::new(Credentials::new(Arc::clone(&config), tokens));
     let upstream = Upstream::new(Arc::clone(&config), Arc::clone(&credentials))?;
     let cache = Cache::new(store.clone(), upstream, &config.cache);

@@ -205,6 +205,11 @@ impl FromStr for Endpoint {
     }
 }
 
+/// What an empty text means, without a parser: without a file the helper has no use for one.
+pub(super) fn defaults() -> Result<Config, String> {
+    check(Raw::default()).map_err(|(_, problem)| problem)
+}
+
 pub(super) fn parse(text: &str) -> Result<Config, Invalid> {
     let raw: Raw = toml::from_str(text).map_err(|error| {
         let at = error.span().map(|span| span.start);

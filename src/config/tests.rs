@@ -15,6 +15,7 @@ fn nothing_is_required() {
     assert_eq!(config.listen, "127.0.0.1:5577".parse().unwrap());
     assert_eq!(config.cache.revalidate, Duration::ZERO);
     assert!(config.cache.size.is_none() && config.registries.is_empty());
+    assert_eq!(settings(&config), settings(&Config::default()));
 }
 
 #[test]

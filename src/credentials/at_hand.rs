@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tracing::warn;
 
-use super::{About, Error, Wanted, notes};
+use super::{About, Error, Wanted, former, notes};
 use crate::{
     chain::chain,
     ecr::AuthorizationToken,
@@ -36,7 +36,26 @@ pub fn forget(tokens: &TokenStore, wanted: &Wanted) -> Result<(), TokenStoreErro
     let key = wanted.key();
     notes::forget(tokens, &key);
     notes::forget_session(tokens, wanted);
+    if former::is_there() {
+        notes::forget_former(tokens, &key);
+    }
     tokens.remove(&key)
+}
+
+/// Forgets the failures of a token: a person wants another attempt.
+pub fn forget_failures(tokens: &TokenStore, wanted: &Wanted) {
+    notes::forget(tokens, &wanted.key());
+    notes::forget_no_metadata(tokens);
+}
+
+/// Forgets the failures of all tokens.
+pub fn forget_all_failures(tokens: &TokenStore) -> Result<(), TokenStoreError> {
+    for (key, entry) in tokens.list()? {
+        if matches!(About::of(&entry), Some(About::Failure(_) | About::Postponed | About::NoMetadata)) {
+            tokens.remove(&key)?;
+        }
+    }
+    Ok(())
 }
 
 /// A token on disk: what it is, and its times.

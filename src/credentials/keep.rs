@@ -3,7 +3,7 @@
 //! Takes care of the tokens this daemon handed out, and of those the helper left on disk that it could mint itself: a token
 //! of an identity that only the user's shell knows is left alone.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     task::spawn_blocking,
@@ -68,13 +68,10 @@ impl Credentials {
     /// The tokens whose time has come, of those that are this daemon's to renew.
     async fn due(&self, keepers: &mut HashMap<TokenKey, Keeper>) -> Vec<(TokenKey, Wanted, Option<String>)> {
         let now = std::time::SystemTime::now();
-        let mut due: HashMap<TokenKey, (Wanted, Option<String>)> = lock(&self.memory)
-            .iter()
-            .filter(|(key, (_, token))| renewal_of(key, token.refresh_at, token.expires_at) <= now)
-            .map(|(key, (wanted, _))| (key.clone(), (wanted.clone(), None)))
-            .collect();
-        let (tokens, mut held) = (self.tokens.clone(), std::mem::take(keepers));
+        let (tokens, memory, mut held) = (self.tokens.clone(), Arc::clone(&self.memory), std::mem::take(keepers));
         let looked = spawn_blocking(move || {
+            // what the configuration describes differently now is nobody's any more
+            lock(&memory).retain(|key, (wanted, token)| token.is_usable(now) && wanted.key() == *key);
             let entries = kept(&tokens).unwrap_or_else(|error| {
                 debug!(error = chain(&error), "the token store cannot be listed");
                 Vec::new()
@@ -94,6 +91,11 @@ impl Credentials {
         // a task that died has dropped its keepers: the helper renews by itself meanwhile
         let (held, own) = looked.await.unwrap_or_default();
         *keepers = held;
+        let mut due: HashMap<TokenKey, (Wanted, Option<String>)> = lock(&self.memory)
+            .iter()
+            .filter(|(key, (_, token))| renewal_of(key, token.refresh_at, token.expires_at) <= now)
+            .map(|(key, (wanted, _))| (key.clone(), (wanted.clone(), None)))
+            .collect();
         for Kept { key, wanted, registry, entry } in own {
             let is_newer = lock(&self.memory).get(&key).is_none_or(|(_, token)| token.expires_at < entry.expires_at);
             let is_due = renewal_of(&key, entry.refresh_at, entry.expires_at) <= now;

@@ -5,6 +5,7 @@
 
 mod at_hand;
 mod error;
+mod former;
 mod keep;
 mod notes;
 mod obtain;
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use crate::{
     config::Config,
     ecr::AuthorizationToken,
+    environment,
     flight::{Flights, GivenUp},
     oci::Registry,
     secret::Secret,
@@ -31,7 +33,7 @@ use crate::{
 };
 use obtain::Attempt;
 
-pub use at_hand::{AtHand, Kept, at_hand, forget, kept};
+pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all_failures, forget_failures, kept};
 pub use error::Error;
 pub use notes::{About, Failure};
 pub use wanted::{Selection, Wanted, Way, rule, way};
@@ -42,6 +44,12 @@ const ANONYMOUS_FOR: Duration = Duration::from_mins(10);
 const ANONYMOUS_FOR_NOW: Duration = Duration::from_secs(30);
 /// A registry that refuses even a new token is not to cost a new one with each request.
 const RENEWALS_APART: Duration = Duration::from_secs(5);
+
+/// The token store of this user, where and as the configuration and the environment say.
+#[must_use]
+pub fn token_store(config: &Config) -> TokenStore {
+    TokenStore::new(&environment::token_dir(config), &environment::token_protection(config))
+}
 
 /// What is presented to a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +134,16 @@ impl Credentials {
     pub async fn token(&self, wanted: Wanted, registry: Option<&Registry>) -> Minted {
         let key = key_of(&wanted).await?;
         self.token_under(key, wanted, registry, None).await
+    }
+
+    /// A token that is minted now, whatever is at hand, which stays when none can be had.
+    pub async fn token_anew(&self, wanted: Wanted, registry: &Registry) -> Minted {
+        let key = key_of(&wanted).await?;
+        let (tokens, of) = (self.tokens.clone(), key.clone());
+        let found = spawn_blocking(move || at_hand::usable(&tokens, &of, None)).await;
+        let found = found.map_err(|_| Error::GivenUp(GivenUp)).and_then(|found| found.map_err(Error::Store));
+        let at_hand = found.map_err(Arc::new)?.map(|token| token.basic);
+        self.token_under(key, wanted, Some(registry), at_hand).await
     }
 
     async fn token_under(

@@ -21,10 +21,15 @@ use crate::{
 const FAILURE: Duration = Duration::from_secs(30);
 /// How long a token that could not be renewed is handed out without trying again.
 const POSTPONED: Duration = Duration::from_mins(5);
+/// No token that Amazon's helper left behind lives longer.
+const NO_FORMER: Duration = Duration::from_hours(13);
 /// How long it is believed that nobody answers at the metadata service; the key changes with the next start.
 const NO_METADATA: Duration = Duration::from_hours(24 * 365);
 /// The same on an EC2 instance, where somebody should.
 const NO_METADATA_ON_EC2: Duration = Duration::from_mins(10);
+
+/// The variables that decide how AWS is reached.
+const WAY: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy", "AWS_CA_BUNDLE"];
 
 /// What an entry of the store is, as it is written beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +53,8 @@ pub enum About {
     Postponed,
     /// Nobody answers at the metadata service.
     NoMetadata,
+    /// What Amazon's helper left behind is not wanted.
+    NoFormer,
 }
 
 /// A failure that is not tried again for a while.
@@ -90,7 +97,7 @@ fn key(what: &str, of: &str) -> TokenKey {
 
 /// The failure that is remembered for a token, and for how long still.
 pub(super) fn failure(tokens: &TokenStore, token: &TokenKey) -> Option<(Failure, Duration)> {
-    match get(tokens, &key("failure", token.as_str()))? {
+    match get(tokens, &failure_key(token))? {
         (About::Failure(failure), entry) => {
             Some((failure, entry.expires_at.duration_since(SystemTime::now()).unwrap_or_default()))
         }
@@ -100,7 +107,13 @@ pub(super) fn failure(tokens: &TokenStore, token: &TokenKey) -> Option<(Failure,
 
 pub(super) fn remember_failure(tokens: &TokenStore, token: &TokenKey, failure: Failure) {
     let until = SystemTime::now() + FAILURE;
-    put(tokens, &key("failure", token.as_str()), &About::Failure(failure), empty(), until);
+    put(tokens, &failure_key(token), &About::Failure(failure), empty(), until);
+}
+
+/// Whoever corrects the way to AWS is heard at once.
+fn failure_key(token: &TokenKey) -> TokenKey {
+    let way = WAY.map(|name| std::env::var_os(name).unwrap_or_default());
+    key("failure", &format!("{token}\n{way:?}"))
 }
 
 /// Whether the renewal of a token failed just now.
@@ -114,11 +127,20 @@ pub(super) fn postpone(tokens: &TokenStore, token: &TokenKey) {
 
 /// Forgets failures of a token: a person asks for another attempt.
 pub(super) fn forget(tokens: &TokenStore, token: &TokenKey) {
-    for what in ["failure", "postponed"] {
-        if let Err(error) = tokens.remove(&key(what, token.as_str())) {
+    for note in [failure_key(token), key("postponed", token.as_str())] {
+        if let Err(error) = tokens.remove(&note) {
             debug!(error = chain(&error), "not forgotten");
         }
     }
+}
+
+/// Whether a person asked to forget what Amazon's helper left behind.
+pub(super) fn is_former_forgotten(tokens: &TokenStore, token: &TokenKey) -> bool {
+    get(tokens, &key("former", token.as_str())).is_some()
+}
+
+pub(super) fn forget_former(tokens: &TokenStore, token: &TokenKey) {
+    put(tokens, &key("former", token.as_str()), &About::NoFormer, empty(), SystemTime::now() + NO_FORMER);
 }
 
 /// The session that a one-time code was spent on, for the identity of `wanted`.
@@ -153,6 +175,13 @@ pub(super) fn no_metadata(tokens: &TokenStore) -> bool {
 pub(super) fn remember_no_metadata(tokens: &TokenStore) {
     let time = if is_ec2() { NO_METADATA_ON_EC2 } else { NO_METADATA };
     put(tokens, &no_metadata_key(), &About::NoMetadata, empty(), SystemTime::now() + time);
+}
+
+/// Somebody may answer by now.
+pub(super) fn forget_no_metadata(tokens: &TokenStore) {
+    if let Err(error) = tokens.remove(&no_metadata_key()) {
+        debug!(error = chain(&error), "not forgotten");
+    }
 }
 
 fn no_metadata_key() -> TokenKey {

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     About, Error, Failure, Wanted,
     at_hand::{self, AtHand},
-    notes,
+    former, notes,
 };
 use crate::{
     chain::chain,
@@ -55,6 +55,8 @@ struct Found {
     usable: Option<AuthorizationToken>,
     at_hand: AtHand,
     known: Known,
+    /// One that Amazon's helper left behind.
+    former: Option<AuthorizationToken>,
 }
 
 impl Attempt {
@@ -64,9 +66,10 @@ impl Attempt {
         // who has a token that is still good waits no longer for another process than for AWS
         let good = self.usable().await?;
         let patience = if good.is_some() { Instant::now() + RENEWAL } else { deadline };
-        let Found { lock, usable, at_hand, known } = match (self.look_until(patience).await, good) {
+        let Found { lock, usable, at_hand, known, former } = match (self.look_until(patience).await, good) {
             (Err(Error::Mint { source, .. }), Some(good)) => {
                 warn!(error = %source, "the token cannot be renewed; the one at hand is still good");
+                self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
                 return Ok(good);
             }
             (found, _) => found?,
@@ -76,6 +79,10 @@ impl Attempt {
             // whoever brings a stale token has just talked to the registry: the network is there
             AtHand::Failure(failure) if self.stale.is_none() => return Err(failure),
             _ => {}
+        }
+        if let Some(token) = former.filter(|_| self.stale.is_none() && usable.is_none()) {
+            self.keep(lock, &token).await?;
+            return Ok(token);
         }
         let until = if usable.is_some() { Instant::now() + RENEWAL } else { deadline };
         match (self.mint(known, until.min(deadline)).await, usable) {
@@ -136,7 +143,9 @@ impl Attempt {
             let at_hand = at_hand::look(tokens, key, &attempt.wanted)?;
             let session = notes::session(tokens, &attempt.wanted);
             let known = Known { code: None, session, no_metadata: notes::no_metadata(tokens) };
-            Ok(Found { lock, usable, at_hand, known })
+            let former = attempt.registry.as_deref().and_then(|registry| former::token(&attempt.wanted, registry));
+            let former = former.filter(|_| !notes::is_former_forgotten(tokens, key));
+            Ok(Found { lock, usable, at_hand, known, former })
         })
         .await?
         .map_err(Error::Store)
@@ -200,6 +209,10 @@ impl Attempt {
             about: about.text(),
         };
         let kept = self.blocking(move |attempt| {
+            // edited meanwhile: whose token this is nobody can say any more
+            if attempt.wanted.key() != attempt.key {
+                return Ok(());
+            }
             // a store that cannot be locked (read-only home) cannot be written either: the token lives in memory
             let lock = lock?;
             attempt.tokens.put(&attempt.key, &entry)?;
@@ -232,7 +245,12 @@ impl Attempt {
 
     /// Runs what touches the disk where it may block.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Disk) -> T + Send + 'static) -> Result<T, Error> {
-        let disk = Disk { tokens: self.tokens.clone(), key: self.key.clone(), wanted: self.wanted.clone() };
+        let disk = Disk {
+            tokens: self.tokens.clone(),
+            key: self.key.clone(),
+            wanted: self.wanted.clone(),
+            registry: self.registry.clone(),
+        };
         spawn_blocking(move || work(&disk)).await.map_err(|_| Error::GivenUp(GivenUp))
     }
 }
@@ -242,6 +260,7 @@ struct Disk {
     tokens: TokenStore,
     key: TokenKey,
     wanted: Wanted,
+    registry: Option<String>,
 }
 
 /// Asks the person at the terminal for a code; `None` when there is no terminal, or no answer.

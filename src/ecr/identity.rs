@@ -6,6 +6,9 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+/// The annotation of a Kubernetes service account that names the role its images are pulled with.
+pub const ROLE_ANNOTATION: &str = "eks.amazonaws.com/ecr-role-arn";
+
 /// Names in the AWS configuration; empty is the AWS credential chain as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]

@@ -67,14 +67,17 @@ async fn attempt(
     token(scope, &sdk, credentials?).await
 }
 
-/// Mints a token with a web identity token that was handed in, such as a Kubernetes service account's.
+/// Mints a token with a web identity token that was handed in, such as a Kubernetes service account's; `endpoint_url` is
+/// that of the ECR API, if the region's own is not meant.
 pub async fn mint_with_web_identity(
     scope: &TokenScope,
+    endpoint_url: Option<&str>,
     role: &str,
     session_name: &str,
     web_identity: &Secret,
 ) -> Result<AuthorizationToken, MintError> {
-    let sdk = Sdk::new(scope, &Identity::default(), &Profiles::read()).await?;
+    let identity = Identity { endpoint_url: endpoint_url.map(ToOwned::to_owned), ..Identity::default() };
+    let sdk = Sdk::new(scope, &identity, &Profiles::read()).await?;
     let credentials = role::assume_with_web_identity(&sdk, role, session_name, web_identity).await?;
     token(scope, &sdk, credentials).await
 }

@@ -50,6 +50,17 @@ impl Profiles {
         Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
 
+    /// The id of the access key that a profile is, unless it leads elsewhere.
+    #[must_use]
+    pub fn access_key(&self, name: &str) -> Option<String> {
+        let mut profile = self.profile(name)?;
+        let elsewhere = ["role_arn", "sso_account_id", "login_session", "credential_process"];
+        if elsewhere.iter().any(|key| profile.contains_key(*key)) {
+            return None;
+        }
+        profile.remove("aws_access_key_id")
+    }
+
     /// What an `[sso-session]` says.
     pub(super) fn sso_session(&self, name: &str) -> Profile {
         lines(&self.config, "sso-session", name).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()

@@ -12,6 +12,8 @@ const PUBLIC_HOSTS: [(&str, bool); 2] = [("public.ecr.aws", false), ("ecr-public
 /// ECR Public has one API endpoint, in this region.
 const PUBLIC_API_REGION: &str = "us-east-1";
 const ACCOUNT_DIGITS: usize = 12;
+/// How the names of PrivateLink endpoints begin.
+const ENDPOINT_PREFIX: &str = "vpce-";
 
 /// A part of AWS with its own domain names and its own identities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,7 +52,7 @@ const SUFFIXES: [(&str, Partition, bool); 10] = [
 /// An ECR registry, private or public, as its host name tells.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EcrRegistry {
-    /// The account a private registry belongs to; ECR Public has none.
+    /// The account a private registry belongs to; ECR Public has none, a PrivateLink name does not say it.
     pub account: Option<String>,
     /// What an authorization token for it is good for.
     pub scope: TokenScope,
@@ -97,20 +99,29 @@ impl EcrRegistry {
             let scope = TokenScope { partition: Partition::Aws, region, fips: false, dual_stack, public: true };
             return Some(Self { account: None, scope });
         }
+        if host.starts_with(ENDPOINT_PREFIX) {
+            return private_link(host).map(|scope| Self { account: None, scope });
+        }
         let (account, rest) = host.split_at_checked(ACCOUNT_DIGITS)?;
         if !account.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         let rest = rest.strip_prefix(".dkr.ecr").or_else(|| rest.strip_prefix(".dkr-ecr"))?;
-        let (fips, rest) = rest.strip_prefix("-fips").map_or((false, rest), |rest| (true, rest));
-        let (region, suffix) = rest.strip_prefix('.')?.split_once('.')?;
+        let (fips, region, suffix) = behind_service(rest)?;
         let (_, partition, dual_stack) = SUFFIXES.into_iter().find(|(known, ..)| *known == suffix)?;
-        if !is_region(region) {
-            return None;
-        }
-        let region = region.to_owned();
-        let scope = TokenScope { partition, region, fips, dual_stack, public: false };
+        let scope = TokenScope { partition, region: region.to_owned(), fips, dual_stack, public: false };
         Some(Self { account: Some(account.to_owned()), scope })
+    }
+
+    /// Patterns for the hosts of all registries of ECR, in which `*` stands for one label.
+    #[must_use]
+    pub fn patterns() -> Vec<String> {
+        let of_suffix = |(suffix, _, dual_stack): (&str, Partition, bool)| {
+            let service = if dual_stack { "dkr-ecr" } else { "dkr.ecr" };
+            [format!("*.{service}.*.{suffix}"), format!("*.{service}-fips.*.{suffix}")]
+        };
+        let public = PUBLIC_HOSTS.into_iter().map(|(host, _)| host.to_owned());
+        SUFFIXES.into_iter().flat_map(of_suffix).chain(public).collect()
     }
 
     /// The host of the registry `account` in `region`, in the partition the region's name belongs to: the dot-free
@@ -130,6 +141,25 @@ impl EcrRegistry {
         let host = format!("{account}.dkr.ecr.{region}.{suffix}");
         Self::parse(&host).map(|_| host)
     }
+}
+
+/// What a PrivateLink name says: `vpce-<id>.dkr.ecr[-fips].<region>.vpce.amazonaws.com`. AWS keeps `vpce.` below its
+/// own domain, so nobody else can have such a name.
+fn private_link(host: &str) -> Option<TokenScope> {
+    let (endpoint, rest) = host.strip_prefix(ENDPOINT_PREFIX)?.split_once('.')?;
+    let is_id = !endpoint.is_empty() && endpoint.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let (fips, region, suffix) = behind_service(rest.strip_prefix("dkr.ecr")?)?;
+    let (_, partition, dual_stack) =
+        SUFFIXES.into_iter().find(|(known, ..)| suffix.strip_prefix("vpce.") == Some(known))?;
+    let region = region.to_owned();
+    (is_id && !dual_stack).then_some(TokenScope { partition, region, fips, dual_stack, public: false })
+}
+
+/// Whether FIPS is asked for, the region and the domain, from what follows the name of the service.
+fn behind_service(rest: &str) -> Option<(bool, &str, &str)> {
+    let (fips, rest) = rest.strip_prefix("-fips").map_or((false, rest), |rest| (true, rest));
+    let (region, suffix) = rest.strip_prefix('.')?.split_once('.')?;
+    is_region(region).then_some((fips, region, suffix))
 }
 
 /// `[a-z0-9][a-z0-9_-]*`, as the pattern of Amazon's own helper has it.
@@ -195,6 +225,33 @@ mod tests {
     }
 
     #[test]
+    fn names_of_private_link_endpoints_are_known() {
+        use Partition::*;
+        let id = "vpce-0a1b2c3d4e5f67890-abcdefgh";
+        let name = |rest: &str| format!("{id}{rest}");
+        let ireland = Some((None, "eu-west-1", Aws, false, false, false));
+        check(&name(".dkr.ecr.eu-west-1.vpce.amazonaws.com"), ireland);
+        check(&name("-eu-west-1a.dkr.ecr.eu-west-1.vpce.amazonaws.com"), ireland);
+        check(&name(".dkr.ecr-fips.us-east-1.vpce.amazonaws.com"), Some((None, "us-east-1", Aws, true, false, false)));
+        check(
+            &name(".dkr.ecr.cn-north-1.vpce.amazonaws.com.cn"),
+            Some((None, "cn-north-1", China, false, false, false)),
+        );
+        for foreign in [
+            ".dkr.ecr.eu-west-1.amazonaws.com",
+            ".dkr.ecr.eu-west-1.vpce.on.aws",
+            ".dkr.ecr.eu-west-1.vpce.amazonaws.com.evil.example",
+            ".api.ecr.eu-west-1.vpce.amazonaws.com",
+            ".s3.eu-west-1.vpce.amazonaws.com",
+            "_x.dkr.ecr.eu-west-1.vpce.amazonaws.com",
+        ] {
+            check(&name(foreign), None);
+        }
+        check("vpce-.dkr.ecr.eu-west-1.vpce.amazonaws.com", None);
+        check("evil.vpce-1.dkr.ecr.eu-west-1.vpce.amazonaws.com", None);
+    }
+
+    #[test]
     fn names_that_only_look_like_ecr_are_foreign() {
         for host in [
             "",
@@ -214,6 +271,15 @@ mod tests {
             "éééééé.dkr.ecr.us-east-1.amazonaws.com",
         ] {
             check(host, None);
+        }
+    }
+
+    #[test]
+    fn every_pattern_is_one_of_registries() {
+        for pattern in EcrRegistry::patterns() {
+            let host = pattern.replacen('*', "123456789012", 1).replacen('*', "eu-west-1", 1);
+            let registry = EcrRegistry::parse(&host).unwrap_or_else(|| panic!("{pattern}"));
+            assert_eq!(registry.scope.fips, pattern.contains("-fips"), "{pattern}");
         }
     }
 

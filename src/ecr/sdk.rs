@@ -53,6 +53,14 @@ pub(super) enum Service {
     Ecr,
     EcrPublic,
     Sts,
+    Oidc,
+}
+
+impl Service {
+    /// Whether it is what the configuration's `endpoint_url` is about.
+    fn is_of_ecr(self) -> bool {
+        matches!(self, Self::Ecr | Self::EcrPublic)
+    }
 }
 
 impl Sdk {
@@ -84,7 +92,7 @@ impl Sdk {
     pub(super) fn config(&self, service: Service, credentials: Credentials) -> SdkConfig {
         let mut config = self.base.to_builder();
         config.set_credentials_provider(Some(SharedCredentialsProvider::new(credentials)));
-        if let Some(url) = self.endpoint_url.as_ref().filter(|_| !matches!(service, Service::Sts)) {
+        if let Some(url) = self.endpoint_url.as_ref().filter(|_| service.is_of_ecr()) {
             config.set_endpoint_url(Some(url.clone()));
         }
         // never switched off here: the user's own AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT stay in force;
@@ -121,14 +129,15 @@ impl Sdk {
 
     /// Whether the environment or the configuration says where the API is.
     fn is_endpoint_chosen(&self, service: Service) -> bool {
-        let (own, is_sts) = match service {
-            Service::Ecr => ("AWS_ENDPOINT_URL_ECR", false),
-            Service::EcrPublic => ("AWS_ENDPOINT_URL_ECR_PUBLIC", false),
-            Service::Sts => ("AWS_ENDPOINT_URL_STS", true),
+        let own = match service {
+            Service::Ecr => "AWS_ENDPOINT_URL_ECR",
+            Service::EcrPublic => "AWS_ENDPOINT_URL_ECR_PUBLIC",
+            Service::Sts => "AWS_ENDPOINT_URL_STS",
+            Service::Oidc => "AWS_ENDPOINT_URL_SSO_OIDC",
         };
         let in_environment =
             ["AWS_ENDPOINT_URL", own].into_iter().any(|name| env::var_os(name).is_some_and(|url| !url.is_empty()));
-        in_environment || (!is_sts && self.endpoint_url.is_some())
+        in_environment || (service.is_of_ecr() && self.endpoint_url.is_some())
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
 use crate::{chain::chain, secret::Secret};
 
 /// Nobody chains more roles than AWS lets sessions be chained; a circle would.
-const LONGEST_CHAIN: usize = 8;
+pub(super) const LONGEST_CHAIN: usize = 8;
 
 /// The search for the credentials of one identity.
 pub(super) struct Search<'a> {
@@ -215,7 +215,7 @@ impl Search<'_> {
     }
 }
 
-fn is_set(name: &str) -> bool {
+pub(super) fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 

@@ -9,10 +9,11 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use serde::Deserialize;
 
 use super::{
-    Profiles,
+    Identity, Profiles,
     failure::{MintError, MintErrorKind},
     network::{of_network, said},
     profiles::Profile,
+    sources::{LONGEST_CHAIN, is_set},
 };
 use crate::chain::chain;
 use aws_credential_types::provider::error::CredentialsError;
@@ -28,6 +29,56 @@ pub struct SignIn {
     pub start_url: String,
     /// The region of IAM Identity Center.
     pub region: String,
+}
+
+/// Where the credentials of an identity begin, as far as a person signs in there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// At IAM Identity Center.
+    SignIn(SignIn),
+    /// At a sign-in to the console, which only the AWS CLI renews.
+    Console {
+        /// The profile that has it.
+        profile: String,
+        /// The command that renews it.
+        command: String,
+    },
+    /// Where nobody signs in: keys, a process, a role of the machine.
+    Elsewhere,
+}
+
+/// Where the credentials of `identity` begin, by the AWS configuration: roles are followed to what they are assumed with.
+#[must_use]
+pub fn source(identity: &Identity) -> Source {
+    let is_elsewhere = || ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"].into_iter().any(is_set);
+    if identity.profile.is_none() && is_elsewhere() {
+        return Source::Elsewhere;
+    }
+    let name = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
+    source_of(&Profiles::read(), name)
+}
+
+fn source_of(profiles: &Profiles, mut name: String) -> Source {
+    for _ in 0..=LONGEST_CHAIN {
+        let Some(profile) = profiles.profile(&name) else { return Source::Elsewhere };
+        let get = |key: &str| profile.get(key).filter(|value| !value.is_empty());
+        if get("role_arn").is_some() {
+            match get("source_profile") {
+                Some(source) if *source != name && get("web_identity_token_file").is_none() => name.clone_from(source),
+                _ => return Source::Elsewhere,
+            }
+        } else if let Some(sign_in) = SignIn::of(profiles, &name, &profile).filter(|_| get("sso_account_id").is_some())
+        {
+            return Source::SignIn(sign_in);
+        } else if get("login_session").is_some() {
+            let command =
+                if name == "default" { "aws login".to_owned() } else { format!("aws login --profile {name}") };
+            return Source::Console { profile: name, command };
+        } else {
+            return Source::Elsewhere;
+        }
+    }
+    Source::Elsewhere
 }
 
 #[derive(Deserialize)]

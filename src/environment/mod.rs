@@ -3,15 +3,21 @@
 //! Reads; never writes, never creates. The rules of what a configuration means are in `config`.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, TokenProtection};
 
 const VARIABLE: &str = "LONGSHORE_CONFIG";
 const SYSTEM_FILE: &str = "/etc/longshore/config.toml";
 const SYSTEM_CACHE: &str = "/var/cache/longshore";
+/// The variables of Amazon's own helper, which keep their meaning here.
+const NO_TOKEN_STORE: &str = "AWS_ECR_DISABLE_CACHE";
+const TOKEN_DIR: &str = "AWS_ECR_CACHE_DIR";
+const STORING: &str = "AWS_ECR_IGNORE_CREDS_STORAGE";
 
 /// A configuration and where it came from.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +28,17 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The text of the file.
     pub text: String,
+}
+
+/// What becomes of credentials that a client brings, or wants forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storing {
+    /// They are dealt with as the edge says.
+    AsUsual,
+    /// They are ignored, and that is a success.
+    Ignored,
+    /// They are refused.
+    Refused,
 }
 
 /// Why the configuration could not be loaded.
@@ -48,7 +65,7 @@ pub enum Error {
 
 /// Loads the first configuration of: `$LONGSHORE_CONFIG`, the user's, the system's, the defaults.
 pub fn load() -> Result<Loaded, Error> {
-    if let Some(path) = env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+    if let Some(path) = set(VARIABLE) {
         let path = PathBuf::from(path);
         return read(&path).and_then(|text| parse(path, text));
     }
@@ -71,6 +88,38 @@ pub fn cache_dir(config: &Config) -> PathBuf {
     let of_user = || dirs::cache_dir().map(|dir| dir.join("longshore"));
     let configured = config.cache.dir.clone();
     configured.or_else(from_unit).or_else(of_user).unwrap_or_else(|| PathBuf::from(SYSTEM_CACHE))
+}
+
+/// The folder that holds the folder of tokens: the one that is named for them, `~/` being the home folder, else the
+/// cache folder.
+#[must_use]
+pub fn token_dir(config: &Config) -> PathBuf {
+    let Some(dir) = set(TOKEN_DIR).map(PathBuf::from) else { return cache_dir(config) };
+    match (dir.strip_prefix("~"), dirs::home_dir()) {
+        (Ok(below), Some(home)) => home.join(below),
+        _ => dir,
+    }
+}
+
+/// How tokens are kept: as configured, or not at all when the environment says so.
+#[must_use]
+pub fn token_protection(config: &Config) -> TokenProtection {
+    if set(NO_TOKEN_STORE).is_some() { TokenProtection::Memory } else { config.token_store.clone() }
+}
+
+/// What becomes of credentials that a client brings.
+#[must_use]
+pub fn storing() -> Storing {
+    match env::var(STORING).as_deref() {
+        Ok("true") => Storing::Ignored,
+        Ok("false") => Storing::Refused,
+        _ => Storing::AsUsual,
+    }
+}
+
+/// A variable that is set to something.
+fn set(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -1,151 +1,131 @@
-//! The Docker credential helper protocol, and nothing else: one verb, one answer, an exit code.
+//! The Docker credential helper protocol: one verb, one answer, an exit code. The kubelet's is beside it.
 //!
-//! Never asks the daemon, never prompts. The warm `get` (a token on disk) runs before any runtime, TLS or AWS code.
+//! Never asks the daemon, never prompts. The warm `get` (a token on disk) runs before any runtime, TLS or AWS code; how
+//! a token is come by when there is none is up to the program: the small one hands over to `longshore`, which mints.
+//! What is not ECR goes to the fallback helper, if the configuration names one.
 
-use std::{
-    io::{self, Read, Write},
-    sync::Arc,
-};
+mod answer;
+mod call;
+mod fallback;
+mod handover;
+pub mod kubelet;
+mod program;
+mod tokens;
+mod whose;
+
+use std::io::{self, IsTerminal as _, Read, Write};
+
+pub use answer::Answer;
+pub use call::Call;
+pub use handover::hand_over;
+pub use tokens::{Sought, mint};
 
 use crate::{
     chain::chain,
     config::Config,
-    credentials::{self, AtHand, Credentials, Selection, Wanted, Way},
-    ecr::{AuthorizationToken, EcrRegistry},
-    environment,
+    credentials::{AtHand, Selection},
+    environment::{self, Storing},
     oci::server_host,
-    store::TokenStore,
 };
+use call::Asked;
+use whose::{Whose, is_ecr_by_name, whose};
 
-/// Compared literally by every client: the registry is not ours, try without credentials.
-const NOT_FOUND: &str = "credentials not found in native keychain";
-const NO_SERVER: &str = "no credentials server URL";
-const NO_USER: &str = "no credentials username";
 /// A request is a host name or a small JSON object; what is longer is not one.
 const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
-const NAME: &str = "docker-credential-longshore";
-const USAGE: &str = "Usage: docker-credential-longshore <store|get|erase|list|version>";
+/// What is longer is not the name of a server.
+const LONGEST_SERVER: usize = 4096;
+/// As Amazon's own helper says it.
+const NOT_IMPLEMENTED: &str = "not implemented";
+const CHECK: &str = "correct the configuration; check it with: longshore config check";
 
-/// What a verb answers: the text for stdout, and lines for the person, who sees stderr.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    Done(String),
-    Failed { cause: String, remedy: Option<String> },
-}
-
-/// Runs one verb; the answer goes to `out`, words for the person to `err`. Returns the exit code.
-pub fn run(arguments: &[String], input: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let answer = match arguments {
-        [verb] => answer(verb, input)?,
-        _ => Answer::Failed { cause: USAGE.to_owned(), remedy: None },
+/// Runs one call; the answer goes to `out`, words for the person to `err`. `cold` answers a `get` when no token is at
+/// hand. Returns the exit code.
+pub fn run(
+    call: &Call,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    cold: impl FnOnce(&str, &Sought) -> Answer,
+) -> io::Result<u8> {
+    let answer = match &call.asked {
+        Asked::Verb(verb) => answer(call, verb, input, cold)?,
+        Asked::Kubelet(arguments) => handover::to_kubelet_plugin(arguments, None),
+        // a person typed the bare name: there is nothing to wait for
+        Asked::Nothing if io::stdin().is_terminal() => Answer::refused(&usage(call)),
+        Asked::Nothing => match read(input)? {
+            request if request.trim_ascii_start().starts_with(b"{") => handover::to_kubelet_plugin(&[], Some(&request)),
+            _ => Answer::refused(&usage(call)),
+        },
+        Asked::TooMuch => Answer::refused(&usage(call)),
     };
-    match answer {
-        Answer::Done(text) => {
-            if !text.is_empty() {
-                writeln!(out, "{text}")?;
-            }
-            Ok(0)
-        }
-        Answer::Failed { cause, remedy } => {
-            writeln!(out, "{cause}")?;
-            if let Some(remedy) = remedy {
-                writeln!(err, "longshore: {cause}\nlongshore: {remedy}")?;
-            }
-            Ok(1)
-        }
-    }
+    answer.write(out, err)
 }
 
-fn answer(verb: &str, input: &mut dyn Read) -> io::Result<Answer> {
+fn answer(
+    call: &Call,
+    verb: &str,
+    input: &mut dyn Read,
+    cold: impl FnOnce(&str, &Sought) -> Answer,
+) -> io::Result<Answer> {
     Ok(match verb {
-        "get" => get(&read(input)?),
+        "get" => get(call, &read(input)?, cold),
         "store" => store(&read(input)?),
-        "erase" => erase(&read(input)?),
-        // tokens belong to identities and regions, not to registries: there is nothing to list until registries are configured
-        "list" => Answer::Done("{}".to_owned()),
-        "version" | "--version" | "-v" => Answer::Done(format!("{NAME} (longshore) {}", env!("CARGO_PKG_VERSION"))),
-        "--help" | "-h" | "help" => Answer::Done(USAGE.to_owned()),
-        other => Answer::Failed { cause: format!("{NAME}: unknown action: {other}"), remedy: None },
+        "erase" => erase(call, &read(input)?),
+        "list" => list(call, &read(input)?),
+        "version" | "--version" | "-v" => {
+            Answer::done(format!("{} (longshore) {}", call.name(), env!("CARGO_PKG_VERSION")))
+        }
+        "--help" | "-h" | "help" => Answer::done(usage(call)),
+        other => Answer::refused(&format!("{}: unknown action: {other}", call.name())),
     })
 }
 
-fn read(input: &mut dyn Read) -> io::Result<String> {
+fn usage(call: &Call) -> String {
+    format!("Usage: {} <store|get|erase|list|version>", call.name())
+}
+
+fn read(input: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input.take(LONGEST_INPUT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn get(call: &Call, request: &[u8], cold: impl FnOnce(&str, &Sought) -> Answer) -> Answer {
     // what is not text names no registry of ours, and is answered as such
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn get(server: &str) -> Answer {
-    let (config, tokens, wanted) = match wanted(server, quiet(NOT_FOUND)) {
-        Ok(found) => found,
-        Err(answer) => return answer,
-    };
-    match credentials::at_hand(&tokens, &wanted) {
-        Ok(AtHand::Token(token)) => found(server, &token),
-        Ok(AtHand::Failure(error)) => no_token(server, &wanted, &error),
-        Ok(AtHand::Nothing) => mint(server, config, tokens, &wanted),
-        Err(error) => failed(&error, "the token store must belong to you alone"),
-    }
-}
-
-/// The token that an ECR registry needs, or the answer when it needs none; `foreign` answers for any other host.
-fn wanted(server: &str, foreign: Answer) -> Result<(Config, TokenStore, Wanted), Answer> {
+    let server = String::from_utf8_lossy(request);
     if server.trim().is_empty() {
-        return Err(quiet(NO_SERVER));
+        return Answer::no_server();
     }
-    let Ok(registry) = server_host(server).parse() else { return Err(foreign) };
-    let loaded = match environment::load() {
-        Ok(loaded) => loaded,
-        // what the configuration would have said about another host nobody knows
-        Err(_) if EcrRegistry::parse(&server_host(server)).is_none() => return Err(foreign),
-        Err(error) => return Err(failed(&error, "correct the configuration; check it with: longshore config check")),
+    if request.len() > LONGEST_SERVER {
+        return Answer::not_found();
+    }
+    let config = match configuration() {
+        Ok(config) => config,
+        Err(error) if is_ecr_by_name(&server) => return Answer::error(&error, CHECK),
+        Err(error) => return Answer::not_found().saying(&chain(&error)),
     };
-    match credentials::way(&loaded.config, &registry, &Selection::default()) {
-        Way::Token(wanted) => {
-            let tokens = TokenStore::new(&environment::cache_dir(&loaded.config), &loaded.config.token_store);
-            Ok((loaded.config, tokens, *wanted))
+    let (registry, wanted) = match (whose(&config, &server, &call.selection), &config.fallback_helper) {
+        (Whose::Ecr(registry, wanted), _) => (registry, *wanted),
+        (Whose::Foreign, Some(name)) => {
+            return fallback::ask(name, "get", request).unwrap_or_else(|cause| Answer::not_found().saying(&cause));
         }
-        Way::Foreign | Way::Anonymous => Err(foreign),
-    }
-}
-
-/// The cold way: only here are a runtime, TLS and the AWS SDK set up.
-fn mint(server: &str, config: Config, tokens: TokenStore, wanted: &Wanted) -> Answer {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error, "the system gives this process no threads or file descriptors"),
+        (Whose::Foreign | Whose::Nobody, _) => return Answer::not_found(),
     };
-    let credentials = Credentials::new(Arc::new(config), tokens).interactive();
-    let registry = server_host(server).parse().ok();
-    let minted = runtime.block_on(credentials.token(wanted.clone(), registry.as_ref()));
-    // a thread that waits for another process's lock must not hold this one back
-    runtime.shutdown_background();
-    match minted {
-        Ok(token) => found(server, &token),
-        Err(error) => no_token(server, wanted, &error),
+    let sought = Sought::new(config, call.selection.clone(), registry, wanted);
+    match sought.at_hand() {
+        Ok(AtHand::Token(token)) => tokens::found(&server, &token),
+        Ok(AtHand::Failure(error)) => sought.no_token(&server, &error),
+        Ok(AtHand::Nothing) => cold(&server, &sought),
+        Err(error) => Answer::error(&error, "the token store must belong to you alone"),
     }
 }
 
-fn no_token(server: &str, wanted: &Wanted, error: &credentials::Error) -> Answer {
-    // anonymous pulls work at ECR Public, so no credentials is no failure there
-    if wanted.scope.public {
-        let hint = format!("{error}; {} is used anonymously", server_host(server));
-        return Answer::Failed { cause: NOT_FOUND.to_owned(), remedy: Some(hint) };
-    }
-    failed(error, error.remedy())
+fn configuration() -> Result<Config, environment::Error> {
+    environment::load().map(|loaded| loaded.config)
 }
 
-fn found(server: &str, token: &AuthorizationToken) -> Answer {
-    let Some((user, password)) = token.user_and_password() else {
-        return quiet("the authorization token is not base64 of user:password");
-    };
-    let answer = serde_json::json!({ "ServerURL": server.trim(), "Username": user, "Secret": password.expose() });
-    Answer::Done(answer.to_string())
-}
-
-/// `docker login` must not fail; what it brings is not kept, since `get` mints better.
-fn store(request: &str) -> Answer {
+/// `docker login`. What it brings for ECR is not kept, since `get` mints better; what is for others is not ours to keep.
+fn store(request: &[u8]) -> Answer {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Request {
@@ -154,34 +134,95 @@ fn store(request: &str) -> Answer {
         #[serde(default)]
         username: String,
     }
-    match serde_json::from_str::<Request>(request) {
-        Ok(request) if request.server_url.trim().is_empty() => quiet(NO_SERVER),
-        Ok(request) if request.username.trim().is_empty() => quiet(NO_USER),
-        Ok(_) => Answer::Done(String::new()),
-        Err(error) => quiet(&format!("the request is not JSON with ServerURL, Username and Secret: {error}")),
+    let server = match serde_json::from_slice::<Request>(request) {
+        Ok(request) if request.server_url.trim().is_empty() => return Answer::no_server(),
+        Ok(request) if request.username.trim().is_empty() => return Answer::no_user(),
+        Ok(request) => request.server_url,
+        Err(error) => {
+            let cause = format!("the request is not JSON with ServerURL, Username and Secret: {error}");
+            return Answer::refused(&cause);
+        }
+    };
+    let host: String = server_host(&server).escape_debug().take(LONGEST_SERVER).collect();
+    let config = match configuration() {
+        Ok(config) => config,
+        Err(_) if is_ecr_by_name(&server) => return stored(|| Answer::done(String::new())),
+        Err(error) => return Answer::error(&error, CHECK),
+    };
+    match (whose(&config, &server, &Selection::default()), &config.fallback_helper) {
+        (Whose::Ecr(..), _) => stored(|| Answer::done(String::new())),
+        (Whose::Foreign, Some(name)) => fallback::ask(name, "store", request).unwrap_or_else(|cause| {
+            let remedy = "install it, or name another one in the configuration: [fallback] helper = \"NAME\"";
+            Answer::refused(&format!("nothing was saved for {host}: {cause}; {remedy}"))
+        }),
+        (Whose::Foreign, None) => stored(|| {
+            Answer::refused(&format!(
+                "nothing was saved for {host}: Longshore keeps credentials for Amazon ECR only; name the helper that \
+                 keeps the others in its configuration, for example: [fallback] helper = \"secretservice\""
+            ))
+        }),
+        (Whose::Nobody, _) => stored(|| {
+            Answer::refused(&format!(
+                "nothing was saved for {host}: Longshore's configuration says that it is used without credentials"
+            ))
+        }),
+    }
+}
+
+/// The answer to who wants something stored or erased here, unless the environment says otherwise.
+fn stored(as_usual: impl FnOnce() -> Answer) -> Answer {
+    match environment::storing() {
+        Storing::AsUsual => as_usual(),
+        Storing::Ignored => Answer::done(String::new()),
+        Storing::Refused => Answer::refused(NOT_IMPLEMENTED),
     }
 }
 
 /// `docker logout`: the cached token of the registry's scope is dropped; that it was not there is fine too.
-fn erase(server: &str) -> Answer {
-    let (_, tokens, wanted) = match wanted(server, Answer::Done(String::new())) {
-        Ok(found) => found,
-        Err(answer) => return answer,
+fn erase(call: &Call, request: &[u8]) -> Answer {
+    let server = String::from_utf8_lossy(request);
+    if server.trim().is_empty() {
+        return Answer::no_server();
+    }
+    let nothing = || Answer::done(String::new());
+    let config = match configuration() {
+        Ok(config) => config,
+        Err(error) if is_ecr_by_name(&server) => return stored(|| Answer::error(&error, CHECK)),
+        Err(error) => return stored(|| nothing().saying(&chain(&error))),
     };
-    match credentials::forget(&tokens, &wanted) {
-        Ok(()) => Answer::Done(String::new()),
-        Err(error) => failed(&error, "the token could not be dropped; delete the file yourself"),
+    match (whose(&config, &server, &call.selection), &config.fallback_helper) {
+        (Whose::Ecr(registry, wanted), _) => {
+            stored(|| match Sought::new(config, call.selection.clone(), registry, *wanted).forget() {
+                Ok(()) => nothing(),
+                Err(error) => Answer::error(&error, "the token could not be dropped; delete the file yourself"),
+            })
+        }
+        // where there is no helper, there is nothing that could be left
+        (Whose::Foreign, Some(name)) => fallback::ask(name, "erase", request).unwrap_or_else(|_| nothing()),
+        (Whose::Foreign | Whose::Nobody, _) => stored(nothing),
     }
 }
 
-fn quiet(cause: &str) -> Answer {
-    Answer::Failed { cause: cause.to_owned(), remedy: None }
-}
-
-/// A failure with all its causes on one line.
-fn failed(error: &(dyn std::error::Error + 'static), remedy: &str) -> Answer {
-    let cause = chain(error);
-    Answer::Failed { cause, remedy: Some(remedy.to_owned()) }
+/// What the fallback lists, and what is at hand here.
+fn list(call: &Call, request: &[u8]) -> Answer {
+    let mut all = serde_json::Map::new();
+    let mut problems = Vec::new();
+    match configuration() {
+        Ok(config) => {
+            match config.fallback_helper.as_ref().map(|name| fallback::list(name, request)) {
+                Some(Ok(others)) => all.extend(others),
+                Some(Err(cause)) => problems.push(cause),
+                None => {}
+            }
+            match tokens::listed(&config, &call.selection) {
+                Ok(own) => all.extend(own),
+                Err(error) => problems.push(chain(&error)),
+            }
+        }
+        Err(error) => problems.push(chain(&error)),
+    }
+    let answer = Answer::done(serde_json::Value::Object(all).to_string());
+    problems.iter().fold(answer, |answer, problem| answer.saying(problem))
 }
 
 #[cfg(test)]
@@ -189,27 +230,25 @@ mod tests {
     use super::*;
 
     fn call(arguments: &[&str], input: &str) -> (String, String, u8) {
-        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let call = Call::of(["/bin/docker-credential-longshore"].iter().chain(arguments).map(|word| (*word).into()));
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(&arguments, &mut input.as_bytes(), &mut out, &mut err).unwrap();
-        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code)
+        let code = run(&call, &mut input.as_bytes(), &mut out, &mut err, |_, _| unreachable!("nothing is minted here"));
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code.unwrap())
     }
 
     #[test]
     fn the_fixed_answers_of_the_protocol_are_exact() {
         let quiet = |text: &str| (format!("{text}\n"), String::new(), 1);
-        assert_eq!(call(&["get"], "\n"), quiet(NO_SERVER));
-        assert_eq!(call(&["erase"], ""), quiet(NO_SERVER));
-        assert_eq!(call(&["store"], r#"{"ServerURL":"","Username":"u","Secret":"s"}"#), quiet(NO_SERVER));
-        assert_eq!(call(&["store"], r#"{"ServerURL":"h","Username":"","Secret":"s"}"#), quiet(NO_USER));
-        assert_eq!(
-            call(&["store"], r#"{"ServerURL":"h","Username":"u","Secret":""}"#),
-            (String::new(), String::new(), 0)
-        );
-        assert_eq!(call(&["list"], "unused"), ("{}\n".into(), String::new(), 0));
+        let usage = "Usage: docker-credential-longshore <store|get|erase|list|version>";
+        assert_eq!(call(&["get"], "\n"), quiet("no credentials server URL"));
+        assert_eq!(call(&["erase"], ""), quiet("no credentials server URL"));
+        let no_server = r#"{"ServerURL":"","Username":"u","Secret":"s"}"#;
+        assert_eq!(call(&["store"], no_server), quiet("no credentials server URL"));
+        let no_user = r#"{"ServerURL":"h","Username":"","Secret":"s"}"#;
+        assert_eq!(call(&["store"], no_user), quiet("no credentials username"));
         assert_eq!(call(&["fetch"], ""), quiet("docker-credential-longshore: unknown action: fetch"));
-        assert_eq!(call(&[], ""), quiet(USAGE));
-        assert_eq!(call(&["get", "host"], ""), quiet(USAGE));
+        assert_eq!(call(&["get", "host"], ""), quiet(usage));
+        assert_eq!(call(&["--help"], ""), (format!("{usage}\n"), String::new(), 0));
         let version = format!("docker-credential-longshore (longshore) {}\n", env!("CARGO_PKG_VERSION"));
         assert_eq!(call(&["version"], ""), (version, String::new(), 0));
     }

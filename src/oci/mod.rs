@@ -12,7 +12,7 @@ mod route;
 pub use digest::{Digest, Verifier};
 pub use error::{Code, UpstreamError, body};
 pub use manifest::{Accept, Descriptor, Manifest, MediaType};
-pub use name::{Reference, Registry, Repository, RepositoryName, Tag, server_host};
+pub use name::{Reference, Registry, Repository, RepositoryName, Tag, server_address, server_host};
 pub use range::{ByteRange, Unsatisfiable};
 pub use route::{Object, Route};
 

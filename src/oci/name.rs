@@ -180,16 +180,28 @@ impl fmt::Debug for Reference {
 }
 
 /// The host in what a client calls a server: scheme, path, port, trailing dot and upper case are dropped.
+#[must_use]
+pub fn server_host(server: &str) -> String {
+    server_address(server).0
+}
+
+/// The host in what a client calls a server, as [`server_host`] has it, and the port if one is given. An IPv6 address
+/// is without its brackets.
 ///
 /// Docker sends `host[:port]`, others add `https://` or a path (see the `docker login` sources).
 #[must_use]
-pub fn server_host(server: &str) -> String {
+pub fn server_address(server: &str) -> (String, Option<u16>) {
     let server = server.trim();
     let server = server.split_once("://").map_or(server, |(_, rest)| rest);
     let server = server.split(['/', '?', '#']).next().unwrap_or_default();
     let server = server.rsplit_once('@').map_or(server, |(_, host)| host);
-    let host = server.split_once(':').map_or(server, |(host, _)| host);
-    host.trim_end_matches('.').to_ascii_lowercase()
+    let bracketed = server.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.and_then(|port| port.parse().ok());
+    (host.trim_end_matches('.').to_ascii_lowercase(), port)
 }
 
 #[cfg(test)]
@@ -240,5 +252,19 @@ mod tests {
         ] {
             assert_eq!(server_host(server), "public.ecr.aws", "{server:?}");
         }
+    }
+
+    #[test]
+    fn the_port_of_a_server_is_found_behind_names_and_addresses() {
+        let check =
+            |server, host: &str, port| assert_eq!(server_address(server), (host.to_owned(), port), "{server:?}");
+        check("localhost:5577", "localhost", Some(5577));
+        check("http://LocalHost.:5577/v2/", "localhost", Some(5577));
+        check("127.0.0.1", "127.0.0.1", None);
+        check("http://[::1]:5577/", "::1", Some(5577));
+        check("[::1]", "::1", None);
+        check("a.b:port", "a.b", None);
+        check("a.b:99999", "a.b", None);
+        check("[::1", "[", None);
     }
 }

@@ -1,7 +1,9 @@
-//! Writing client configuration, and undoing it.
+//! Writing client configuration, and undoing it; what only an administrator may write is printed.
 //!
 //! Touches only the entries it is asked for; a file that cannot be read as what it should be is left as it is.
 
 mod docker;
+mod kubelet;
 
 pub use docker::{Docker, Error, Outcome};
+pub use kubelet::Kubelet;

@@ -44,7 +44,8 @@ done
 
 # shellcheck source=tests/clients/enter.sh disable=SC1091 # checked on its own
 . "$here/../clients/enter.sh"
-need_programs "cargo build --release --locked --bins --example fake-ecr"
+need_programs "cargo build --release --locked --bins --example fake-ecr && cargo rustc --release --locked \
+--bin docker-credential-longshore -- -C target-feature=+crt-static"
 
 # shellcheck disable=SC1091 # checked on its own
 . "$here/install.sh"

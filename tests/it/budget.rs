@@ -205,9 +205,11 @@ async fn a_good_token_is_handed_out_while_a_stopped_helper_renews_it() {
     let old = shell.secret(REGISTRY);
     shell.set_time("refresh_at", -HOUR);
     let _stopped = Stopped::in_the_middle_of(&shell).await;
-    let (output, took) = timed(&shell, REGISTRY);
-    assert_eq!(secret_in(&output), old);
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    for limit in [Duration::from_secs(4), AT_ONCE] {
+        let (output, took) = timed(&shell, REGISTRY);
+        assert_eq!(secret_in(&output), old);
+        assert!(took < limit, "{took:?}");
+    }
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ const NOT_FOUND: &str = "credentials not found in native keychain\n";
 /// Host as docker or a user writes it, and the API host that must be asked.
 ///
 /// Issue: the incumbent asks `api.ecr.us-east-1` for a FIPS host and an IPv4-only name for a dual-stack one, and does not
-/// know the dual-stack hosts of the European Sovereign Cloud nor `http://`.
-const HOSTS: [(&str, &str); 22] = [
+/// know the dual-stack hosts of the European Sovereign Cloud, those of `PrivateLink`, nor `http://`.
+const HOSTS: [(&str, &str); 23] = [
     ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "api.ecr.us-east-1.amazonaws.com"),
     ("123456789012.dkr.ecr.il-central-1.amazonaws.com", "api.ecr.il-central-1.amazonaws.com"),
     ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com"),
@@ -33,6 +33,7 @@ const HOSTS: [(&str, &str); 22] = [
     ("123456789012.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "api.ecr.us-isob-east-1.sc2s.sgov.gov"),
     ("123456789012.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", "api.ecr.eu-isoe-west-1.cloud.adc-e.uk"),
     ("123456789012.dkr.ecr.us-isof-south-1.csp.hci.ic.gov", "api.ecr.us-isof-south-1.csp.hci.ic.gov"),
+    ("vpce-0123456789abcdef0-abcdefgh.dkr.ecr.us-east-2.vpce.amazonaws.com", "api.ecr.us-east-2.amazonaws.com"),
     ("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com"),
     ("ecr-public.aws.com", "ecr-public.us-east-1.api.aws"),
     ("123456789012.DKR.ECR.eu-west-1.AmazonAWS.com", "api.ecr.eu-west-1.amazonaws.com"),
@@ -42,7 +43,7 @@ const HOSTS: [(&str, &str); 22] = [
 ];
 
 /// Issue: nor must any of these be taken for a registry of ECR.
-const FOREIGN: [&str; 9] = [
+const FOREIGN: [&str; 10] = [
     "index.docker.io",
     "https://index.docker.io/v1/",
     "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.example",
@@ -50,7 +51,8 @@ const FOREIGN: [&str; 9] = [
     "evil.example/123456789012.dkr.ecr.us-east-1.amazonaws.com",
     "user@evil.example",
     "000000000000.dkr.ecr.us-east-1.localhost.localstack.cloud:4566",
-    "vpce-0123456789abcdef0-abcdefgh.dkr.ecr.us-east-1.vpce.amazonaws.com",
+    "vpce-0123456789abcdef0-abcdefgh.dkr.ecr.us-east-1.vpce.amazonaws.com.evil.example",
+    "vpce-0123456789abcdef0-abcdefgh.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com",
     "12345678901.dkr.ecr.us-east-1.amazonaws.com",
 ];
 
@@ -174,16 +176,21 @@ async fn a_rule_may_ask_another_region_and_another_endpoint() {
     assert_eq!((shell.mints(), shell.ecr.connects().len()), (1, 0));
 }
 
-/// Issue: the incumbent refuses names of one's own and those of `PrivateLink`.
+/// Issue: the incumbent refuses names of one's own and `localhost`.
 #[tokio::test]
 async fn another_name_for_a_registry_is_asked_for_as_that_registry() {
     let mut shell = Shell::with_keys().await;
     shell.behind_the_proxy();
-    for name in ["registry.corp.example", "vpce-0123-abcd.dkr.ecr.us-east-1.vpce.amazonaws.com"] {
+    let fips = "123456789012.dkr.ecr-fips.us-east-1.amazonaws.com";
+    let alias = |name: &str| format!("[[registry]]\nmatch = \"{name}\"\nalias = \"{fips}\"\n");
+    for (name, rules) in [
+        ("registry.corp.example", alias("registry.corp.example")),
+        ("localhost:5000", alias("localhost:5000")),
+        // the daemon's own address
+        ("localhost:5577", format!("default_registry = \"{fips}\"\n")),
+    ] {
         shell.ecr.clear_requests();
-        shell.rules(&format!(
-            "[[registry]]\nmatch = \"{name}\"\nalias = \"123456789012.dkr.ecr-fips.us-east-1.amazonaws.com\"\n"
-        ));
+        shell.rules(&rules);
         fs::remove_dir_all(shell.path("home/.cache")).unwrap_or_default();
         shell.secret(name);
         assert_eq!(asked(&shell), ["api.ecr-fips.us-east-1.amazonaws.com"], "{name}");

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use crate::{
     fake_ecr::{Listener, Rule},
-    rig::{REGISTRY, Rig, program, run, text},
+    rig::{HELPER, REGISTRY, Rig, answer, program, run, text},
 };
 
 const NOT_FOUND: &str = "credentials not found in native keychain\n";
@@ -40,9 +40,8 @@ async fn a_warm_get_sets_up_no_runtime() {
     let rig = Rig::start().await;
     // three streams and one file at a time: too few for the event queue of a runtime, let alone a socket
     let few = |rig: &Rig| {
-        let helper = env!("CARGO_BIN_EXE_docker-credential-longshore");
         let mut command = program("/bin/sh", &rig.ecr, rig.dir.path());
-        run(command.args(["-c", "ulimit -n 4 && exec \"$0\" get", helper]), REGISTRY)
+        run(command.args(["-c", "ulimit -n 4 && exec \"$0\" get", HELPER]), REGISTRY)
     };
     let cold = few(&rig);
     assert_eq!(cold.status.code(), Some(1), "a cold get cannot do with so few: the limit proves something");
@@ -61,10 +60,11 @@ async fn a_foreign_host_is_not_found_silently_and_leaves_no_trace() {
         "ghcr.io",
         &format!("{REGISTRY}.evil.example"),
     ] {
-        let output = rig.helper("get", host);
-        let got = (output.status.code(), text(&output.stdout), text(&output.stderr));
+        let got = answer(&rig.helper("get", host));
         assert_eq!(got, (Some(1), NOT_FOUND.to_owned(), String::new()), "{host}");
+        assert_eq!(answer(&rig.helper("erase", host)), (Some(0), String::new(), String::new()), "{host}");
     }
+    assert_eq!(answer(&rig.helper("list", "unused")), (Some(0), "{}\n".to_owned(), String::new()));
     assert!(rig.ecr.requests().is_empty());
     assert!(!rig.cache().join("tokens").exists());
 }
@@ -72,11 +72,21 @@ async fn a_foreign_host_is_not_found_silently_and_leaves_no_trace() {
 #[tokio::test]
 async fn input_that_is_no_host_is_not_found_whatever_the_configuration_says() {
     let rig = Rig::start().await;
-    fs::write(rig.dir.path().join("config.toml"), "not toml").unwrap();
-    for input in ["index.docker.io", "\u{0}\u{1b}[2J", &"x".repeat(1_000_000)] {
-        let output = rig.helper("get", input);
-        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), NOT_FOUND));
+    rig.configure("grace = \"1s\"\nnot toml");
+    let mistake = format!("longshore: {}/config.toml: line 2: ", rig.dir.path().display());
+    for input in ["index.docker.io", "\u{0}\u{1b}[2J"] {
+        let (code, out, said) = answer(&rig.helper("get", input));
+        assert_eq!((code, out.as_str()), (Some(1), NOT_FOUND));
+        assert!(said.starts_with(&mistake) && said.lines().count() == 1, "{said}");
+        let (code, out, said) = answer(&rig.helper("erase", input));
+        assert_eq!((code, out.as_str()), (Some(0), ""));
+        assert!(said.starts_with(&mistake) && said.lines().count() == 1, "{said}");
     }
+    let garbage = answer(&rig.helper("get", &"x".repeat(1_000_000)));
+    assert_eq!(garbage, (Some(1), NOT_FOUND.to_owned(), String::new()));
+    let foreign = rig.helper("store", r#"{"ServerURL":"ghcr.io","Username":"me","Secret":"x"}"#);
+    assert_eq!(foreign.status.code(), Some(1));
+    assert!(text(&foreign.stdout).contains("config.toml: line 2: "), "{foreign:?}");
     let secret = "s".repeat(200_000);
     let request = format!("{{\"ServerURL\":\"{REGISTRY}\",\"Username\":\"AWS\",\"Secret\":\"{secret}\"}}");
     assert_eq!(rig.helper("store", &request).status.code(), Some(0));
@@ -110,7 +120,8 @@ async fn no_credentials_at_all_is_said_in_those_words() {
     // anonymous pulls work at ECR Public, so docker must go on
     let output = rig.helper_with("get", "public.ecr.aws", &nothing);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), NOT_FOUND));
-    assert!(text(&output.stderr).contains("used anonymously"), "{output:?}");
+    let hint = "longshore: ECR Public: no AWS credentials were found; public.ecr.aws is used anonymously\n";
+    assert_eq!(text(&output.stderr), hint);
 }
 
 #[tokio::test]
@@ -171,4 +182,69 @@ async fn a_mistake_in_the_configuration_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let want = format!("{}: line 2: cache.siez: unknown field `siez`", path.display());
     assert!(text(&output.stdout).starts_with(&want), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_alias_answers_as_the_registry_it_stands_for() {
+    let rig = Rig::start().await;
+    rig.configure(&format!("[[registry]]\nmatch = \"registry.corp.example\"\nalias = \"{REGISTRY}\"\n"));
+    let secret = |server: &str| {
+        let output = rig.helper("get", server);
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["ServerURL"].as_str(), Some(server));
+        answer["Secret"].as_str().unwrap().to_owned()
+    };
+    let own = secret(REGISTRY);
+    assert_eq!(secret("registry.corp.example"), own);
+    assert_eq!(secret("https://Registry.Corp.Example:443/v2/"), own);
+    assert_eq!(secret("vpce-0a1b2c3d4e5f67890-abcdefgh.dkr.ecr.us-east-1.vpce.amazonaws.com"), own);
+    assert_eq!(rig.mints(), 1);
+    let request = r#"{"ServerURL":"registry.corp.example","Username":"AWS","Secret":"x"}"#;
+    let done = (Some(0), String::new(), String::new());
+    assert_eq!(answer(&rig.helper("store", request)), done);
+    assert_eq!(answer(&rig.helper("erase", "registry.corp.example")), done);
+    secret(REGISTRY);
+    assert_eq!(rig.mints(), 2);
+}
+
+#[tokio::test]
+async fn the_daemon_itself_answers_as_its_default_registry() {
+    let rig = Rig::start().await;
+    rig.configure(&format!("default_registry = \"{REGISTRY}\"\n"));
+    for server in ["localhost:5577", "http://127.0.0.1:5577/v2/"] {
+        let output = rig.helper("get", server);
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((answer["ServerURL"].as_str(), answer["Username"].as_str()), (Some(server), Some("AWS")));
+    }
+    for config in ["", "default_registry = \"ghcr.io\"\n", "[fallback]\nhelper = \"absent\"\n"] {
+        rig.configure(config);
+        let got = answer(&rig.helper("get", "localhost:5577"));
+        assert_eq!(got, (Some(1), NOT_FOUND.to_owned(), String::new()), "{config}");
+    }
+    let (code, out, _) = answer(&rig.helper("store", r#"{"ServerURL":"localhost:5577","Username":"u","Secret":"s"}"#));
+    assert_eq!(code, Some(1));
+    assert!(out.starts_with("nothing was saved for localhost: ") && out.contains("without credentials"), "{out}");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_used_anonymously_is_not_found() {
+    let rig = Rig::start().await;
+    rig.configure(&format!("[[registry]]\nmatch = \"{REGISTRY}\"\nanonymous = true\n"));
+    assert_eq!(answer(&rig.helper("get", REGISTRY)), (Some(1), NOT_FOUND.to_owned(), String::new()));
+    assert_eq!(rig.mints(), 0);
+}
+
+#[tokio::test]
+async fn the_helper_logs_for_who_asks_and_holds_back_secrets() {
+    let rig = Rig::start().await;
+    let output = rig.helper("get", REGISTRY);
+    assert_eq!(text(&output.stderr), "");
+    rig.helper("erase", REGISTRY);
+    let output = rig.helper_with("get", REGISTRY, &[("LONGSHORE_LOG", "trace")]);
+    let (log, answer) = (text(&output.stderr), text(&output.stdout));
+    assert!(log.contains("authorization token minted"), "{log}");
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    for secret in [answer["Secret"].as_str().unwrap(), "an-example-secret-key"] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }

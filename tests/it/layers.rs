@@ -45,6 +45,11 @@ fn only_store_names_cacache() {
 }
 
 #[test]
+fn the_small_program_names_nothing_that_mints() {
+    keep(runtime_on_the_warm_way);
+}
+
+#[test]
 fn pure_modules_do_no_io_and_read_no_clock() {
     keep(impurities);
 }
@@ -206,6 +211,18 @@ fn cacache_outside_store(file: &File) -> Vec<String> {
         return Vec::new();
     }
     words(file, "cacache", "is for src/store only")
+}
+
+/// What the small program does not name is not linked into it: the runtime, and with it the AWS client and TLS.
+fn runtime_on_the_warm_way(file: &File) -> Vec<String> {
+    let forbidden: &[&str] = match file.path.as_str() {
+        // what only `longshore` calls: the one function that mints, and the kubelet's protocol
+        "src/helper/tokens.rs" | "src/helper/kubelet/mod.rs" => &[],
+        "src/bin/docker-credential-longshore.rs" => &["mint", "cli", "tokio"],
+        _ if file.module() == "helper" => &["tokio"],
+        _ => &[],
+    };
+    forbidden.iter().flat_map(|word| words(file, word, "is not for the program that answers warm calls")).collect()
 }
 
 fn unsafe_code(file: &File) -> Vec<String> {
@@ -704,6 +721,18 @@ mod checker {
     fn cacache_outside_store_is_refused() {
         check(cacache_outside_store, "src/cache/mod.rs", "use cacache::WriteOpts;", 1);
         check(cacache_outside_store, "src/store/index.rs", "use cacache::WriteOpts;", 0);
+    }
+
+    #[test]
+    fn a_runtime_on_the_warm_way_is_refused() {
+        let small = "src/bin/docker-credential-longshore.rs";
+        check(runtime_on_the_warm_way, small, "use longshore::helper::{mint, run};", 1);
+        check(runtime_on_the_warm_way, small, "longshore::cli::run()", 1);
+        check(runtime_on_the_warm_way, small, "use longshore::helper::{hand_over, run};", 0);
+        check(runtime_on_the_warm_way, "src/helper/mod.rs", "use tokio::runtime::Builder;", 1);
+        check(runtime_on_the_warm_way, "src/helper/mod.rs", "pub use tokens::mint;", 0);
+        check(runtime_on_the_warm_way, "src/helper/tokens.rs", "use tokio::runtime::Builder;", 0);
+        check(runtime_on_the_warm_way, "src/bin/longshore.rs", "longshore::cli::run()", 0);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 )]
 
 mod budget;
+mod cli_login;
+mod cli_tokens;
 mod daemon;
 mod dependencies;
 mod endpoints;
@@ -16,14 +18,20 @@ mod failures;
 mod fake_aws;
 mod fake_ecr;
 mod faults;
+mod former;
 mod helper;
 mod identities;
+mod kubelet;
+mod kubelet_setup;
 mod layers;
+mod names;
 mod privacy;
 mod public;
 mod pull;
 mod readme;
 mod rig;
+mod router;
 mod shell;
+mod token_store;
 mod tokens;
 mod ways_in;

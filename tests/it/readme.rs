@@ -82,6 +82,8 @@ fn what_a_person_sees_is_what_the_program_says() {
     let ours: Vec<_> = seen.filter(|seen| seen.starts_with('`')).map(|seen| seen.trim_matches('`')).collect();
     let sources = [
         include_str!("../../src/ecr/failure.rs"),
+        include_str!("../../src/helper/handover.rs"),
+        include_str!("../../src/helper/mod.rs"),
         include_str!("../../src/server/resolve.rs"),
         include_str!("../../src/store/mod.rs"),
         include_str!("../../src/store/tokens/file.rs"),

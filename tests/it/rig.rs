@@ -30,6 +30,8 @@ use crate::fake_ecr::{FakeEcr, Listener};
 pub const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 /// A repository there.
 pub const APP: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com/app";
+/// The credential helper.
+pub const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-longshore");
 /// Nothing in a test takes this long unless it hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
@@ -199,8 +201,46 @@ impl Rig {
     }
 
     pub fn helper_with(&self, verb: &str, input: &str, environment: &[(&str, &str)]) -> Output {
-        let mut command = program(env!("CARGO_BIN_EXE_docker-credential-longshore"), &self.ecr, self.dir.path());
-        run(command.envs(environment.iter().copied()).arg(verb), input)
+        self.call(Path::new(HELPER), &[verb], input, environment)
+    }
+
+    /// Runs the program at `path` against this rig's fake.
+    pub fn call(&self, path: &Path, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Output {
+        let mut command = program(path.to_str().unwrap(), &self.ecr, self.dir.path());
+        run(command.envs(environment.iter().copied()).args(arguments), input)
+    }
+
+    /// A folder of the rig, made if need be.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// The helper under another name, as a link in the folder `links`.
+    pub fn link(&self, name: &str) -> PathBuf {
+        let link = self.folder("links").join(name);
+        std::os::unix::fs::symlink(HELPER, &link).unwrap();
+        link
+    }
+
+    /// The helper alone in the folder `alone`: nothing lies beside it.
+    pub fn copy(&self) -> PathBuf {
+        let copy = self.folder("alone").join("docker-credential-longshore");
+        make("exec /bin/cp \"$1\" \"$0\"", &copy, HELPER, "");
+        copy
+    }
+
+    /// A program made of shell lines, in the folder `folder`.
+    pub fn script(&self, folder: &str, name: &str, lines: &str) -> PathBuf {
+        let script = self.folder(folder).join(name);
+        make("/bin/cat >\"$0\" && exec /bin/chmod 755 \"$0\"", &script, "", &format!("#!/bin/sh\n{lines}\n"));
+        script
+    }
+
+    /// Replaces the configuration; the daemon has read its own already.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.dir.path().join("config.toml"), text).unwrap();
     }
 
     /// Runs `longshore` with arguments against this rig's fake.
@@ -368,6 +408,18 @@ pub fn program(path: &str, ecr: &FakeEcr, dir: &Path) -> Command {
         .env("AWS_ENDPOINT_URL_ECR", ecr.api_url())
         .env("AWS_ENDPOINT_URL_ECR_PUBLIC", ecr.api_url());
     command
+}
+
+/// Makes a program by shell lines in a process of their own: one that this process had open for writing could not be
+/// run while another thread starts a program.
+fn make(lines: &str, path: &Path, source: &str, input: &str) {
+    let output = run(Command::new("/bin/sh").arg("-c").arg(lines).arg(path).arg(source), input);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Exit code, stdout and stderr.
+pub fn answer(output: &Output) -> (Option<i32>, String, String) {
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// Runs a command to its end with `input` on its standard input.

@@ -13,7 +13,7 @@ use keyring_core::{Entry, Error, api::CredentialStoreApi};
 use zeroize::Zeroizing;
 
 use super::{
-    TokenStoreError, file, lock,
+    TokenStoreError, file,
     record::Sealed,
     seal::{LENGTH, SealingKey, random},
 };
@@ -21,8 +21,6 @@ use super::{
 const SERVICE: &str = "longshore";
 /// Names the key that new entries are sealed with.
 const POINTER: &str = "keyring-key";
-/// Held while a key is made: two would not open each other's entries.
-const LOCK: &str = "keyring-key.lock";
 
 /// The key an entry was sealed with; `None` when the keyring has it no more.
 pub(super) fn key_of(sealed: &Sealed) -> Result<Option<SealingKey>, Error> {
@@ -34,11 +32,7 @@ pub(super) fn current(dir: &Path) -> Result<SealingKey, TokenStoreError> {
     if let Some(found) = pointed_to(dir).map_err(TokenStoreError::Keyring)? {
         return Ok(found);
     }
-    let _lock = lock::wait(&dir.join(LOCK))?;
-    // another process may have made one meanwhile
-    if let Some(found) = pointed_to(dir).map_err(TokenStoreError::Keyring)? {
-        return Ok(found);
-    }
+    // another process may make one as well: an entry names its key, so both are found
     let path = dir.join(POINTER);
     let io_error = |source| TokenStoreError::Io { path: path.clone(), source };
     let name = u128::from_ne_bytes(random().map_err(io_error)?);
@@ -68,7 +62,11 @@ fn find(name: &str) -> Result<Option<SealingKey>, Error> {
 }
 
 fn entry(name: &str) -> Result<Entry, Error> {
-    system()?.build(SERVICE, name, None)
+    let system = system()?;
+    // on Linux, a process without a session keyring gets one on first asking, but the first answer is that of before, from
+    // which nothing can be linked to the persistent keyring
+    system.build(SERVICE, name, None)?;
+    system.build(SERVICE, name, None)
 }
 
 #[cfg(target_os = "linux")]

@@ -169,6 +169,18 @@ impl TokenStore {
         if matches!(self.protection, Protection::Nothing) { Ok(()) } else { file::remove(&self.dir, key) }
     }
 
+    /// Forgets everything that is kept; returns how many entries there were.
+    pub fn clear(&self) -> Result<usize, TokenStoreError> {
+        if matches!(self.protection, Protection::Nothing) {
+            return Ok(0);
+        }
+        let keys = file::keys(&self.dir)?;
+        for key in &keys {
+            file::remove(&self.dir, key)?;
+        }
+        Ok(keys.len())
+    }
+
     /// What is kept and not over, ordered by key, without the secrets: no key and no keyring is asked.
     pub fn list(&self) -> Result<Vec<(TokenKey, Entry)>, TokenStoreError> {
         if matches!(self.protection, Protection::Nothing) {

@@ -13,6 +13,9 @@ use crate::secret::Secret;
 /// Another number is another layout, whose entries are none.
 const VERSION: u32 = 2;
 
+/// Far away, and far from where calculating with a time goes out of range, which would be a panic.
+const LATEST: u64 = 1 << 40;
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
     version: u32,
@@ -73,7 +76,7 @@ impl Record {
         time(self.expires_at)
     }
 
-    /// The entry with `secret`; `None` when a time is out of this system's range.
+    /// The entry with `secret`; `None` when a time is out of range.
     pub(super) fn entry(self, secret: Secret) -> Option<Entry> {
         let [minted_at, refresh_at, expires_at] =
             [time(self.minted_at)?, time(self.refresh_at)?, time(self.expires_at)?];
@@ -82,5 +85,5 @@ impl Record {
 }
 
 fn time(seconds: u64) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).filter(|_| seconds <= LATEST)
 }

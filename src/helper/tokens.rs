@@ -1,0 +1,93 @@
+//! The edge's one way to `credentials`: a token that is at hand, one that is minted, one that is dropped, all there are.
+//!
+//! Only [`mint`] sets up a runtime, TLS and AWS code. A program that does not name it has none of them linked.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::answer::Answer;
+use crate::{
+    config::Config,
+    credentials::{self, AtHand, Credentials, Error, Selection, Wanted, Way, token_store},
+    ecr::AuthorizationToken,
+    oci::{Registry, server_host},
+    store::TokenStoreError,
+};
+
+/// The user name of every token.
+const USER: &str = "AWS";
+
+/// A token that is looked for: for which registry, with whose rights, and where it is kept.
+#[derive(Debug)]
+pub struct Sought {
+    config: Config,
+    pub(super) selection: Selection,
+    registry: Registry,
+    wanted: Wanted,
+}
+
+impl Sought {
+    pub(super) fn new(config: Config, selection: Selection, registry: Registry, wanted: Wanted) -> Self {
+        Self { config, selection, registry, wanted }
+    }
+
+    /// What is at hand: no network, no AWS.
+    pub(super) fn at_hand(&self) -> Result<AtHand, TokenStoreError> {
+        credentials::at_hand(&token_store(&self.config), &self.wanted)
+    }
+
+    /// Drops what is at hand.
+    pub(super) fn forget(&self) -> Result<(), TokenStoreError> {
+        credentials::forget(&token_store(&self.config), &self.wanted)
+    }
+
+    /// The answer to a `get` of `server` when there is no token.
+    pub(super) fn no_token(&self, server: &str, error: &Error) -> Answer {
+        // anonymous pulls work at ECR Public, so no credentials is no failure there
+        if self.wanted.scope.public {
+            return Answer::not_found().saying(&format!("{error}; {} is used anonymously", server_host(server)));
+        }
+        Answer::error(error, error.remedy())
+    }
+}
+
+/// The registries whose token is at hand with the rights of `selection`, and the user name, as `list` has it.
+pub(super) fn listed(config: &Config, selection: &Selection) -> Result<Map<String, Value>, TokenStoreError> {
+    let kept = credentials::kept(&token_store(config))?;
+    let names = kept.into_iter().filter_map(|kept| {
+        let registry: Registry = kept.registry?.parse().ok()?;
+        // what another profile or an earlier configuration left is not what a `get` would find
+        match credentials::way(config, &registry, selection) {
+            Way::Token(wanted) if wanted.key() == kept.key => Some(format!("https://{registry}")),
+            _ => None,
+        }
+    });
+    Ok(names.map(|name| (name, Value::from(USER))).collect())
+}
+
+/// The cold way: a token is minted in this process, and the answer to a `get` of `server` is made of it.
+#[must_use]
+pub fn mint(server: &str, sought: &Sought) -> Answer {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Answer::error(&error, "the system gives this process no threads or file descriptors"),
+    };
+    let credentials = Credentials::new(Arc::new(sought.config.clone()), token_store(&sought.config)).interactive();
+    let minted = runtime.block_on(credentials.token(sought.wanted.clone(), Some(&sought.registry)));
+    // a thread that waits for another process's lock must not hold this one back
+    runtime.shutdown_background();
+    match minted {
+        Ok(token) => found(server, &token),
+        Err(error) => sought.no_token(server, &error),
+    }
+}
+
+/// The answer to a `get` of `server`.
+pub(super) fn found(server: &str, token: &AuthorizationToken) -> Answer {
+    let Some((user, password)) = token.user_and_password() else {
+        return Answer::refused("the authorization token is not base64 of user:password");
+    };
+    let answer = serde_json::json!({ "ServerURL": server.trim(), "Username": user, "Secret": password.expose() });
+    Answer::done(answer.to_string())
+}
