@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     chain::chain,
-    ecr::{self, AuthorizationToken, Known, Learned, Mfa, MintError, MintErrorKind, mint},
+    ecr::{self, AuthorizationToken, Known, Learned, Mfa, MintError, MintErrorKind, Session, mint},
     flight::GivenUp,
     secret::Secret,
     store::{Entry, TokenKey, TokenStore, TokenStoreError},
@@ -48,6 +48,8 @@ pub(super) struct Attempt {
     /// Whether there is a person to ask.
     pub(super) is_interactive: bool,
 }
+
+type Minted = Result<AuthorizationToken, MintError>;
 
 /// What is on disk once the lock is held.
 struct Found {
@@ -160,21 +162,42 @@ impl Attempt {
             let _ = self.blocking(|attempt| notes::forget_session(&attempt.tokens, &attempt.wanted)).await;
             outcome = self.mint_in_time(Known { no_metadata, ..Known::default() }, deadline).await;
         }
-        let failed = match outcome {
-            Err(error) if error.kind == MintErrorKind::MfaNeeded => error,
-            outcome => return outcome,
-        };
-        let Some(mfa) = failed.mfa.clone() else { return Err(failed) };
+        match outcome {
+            Err(MintError { kind: MintErrorKind::MfaNeeded, mfa: Some(ref mfa), .. }) => {
+                let mfa = mfa.clone();
+                self.mint_with_code(&mfa, Known { code: None, session, no_metadata }, deadline).await.unwrap_or(outcome)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// With a code, or with the session that another process opened with one meanwhile; `None` when there is no code.
+    async fn mint_with_code(&self, mfa: &Mfa, known: Known, deadline: Instant) -> Option<Minted> {
+        let Known { session, no_metadata, .. } = known;
+        let opening = self.blocking(|attempt| {
+            let lock = notes::lock_session(&attempt.tokens, &attempt.wanted);
+            (lock, notes::session(&attempt.tokens, &attempt.wanted))
+        });
+        let (_lock, opened) = timeout_at(deadline, opening).await.ok()?.ok()?;
+        let end = |session: &Session| session.expires_at;
+        if opened.as_ref().map(end) != session.as_ref().map(end) {
+            let outcome = self.mint_in_time(Known { code: None, session: opened, no_metadata }, deadline).await;
+            if !matches!(&outcome, Err(error) if error.kind == MintErrorKind::MfaNeeded) {
+                return Some(outcome);
+            }
+        }
         let asked = Instant::now();
         let code = match &mfa.command {
-            Some(command) => timeout_at(deadline, ecr::code(command))
-                .await
-                .unwrap_or_else(|_| Err(MintError::silent("mfa_command did not end in time")))?,
-            None if self.is_interactive => ask(&mfa).await.ok_or(failed)?,
-            None => return Err(failed),
+            Some(command) => match timeout_at(deadline, ecr::code(command)).await {
+                Ok(Ok(code)) => code,
+                Ok(Err(error)) => return Some(Err(error)),
+                Err(_) => return Some(Err(MintError::silent("mfa_command did not end in time"))),
+            },
+            None if self.is_interactive => ask(mfa).await?,
+            None => return None,
         };
         let deadline = if mfa.command.is_some() { deadline } else { deadline + asked.elapsed() };
-        self.mint_in_time(Known { code: Some(code), session, no_metadata }, deadline).await
+        Some(self.mint_in_time(Known { code: Some(code), session, no_metadata }, deadline).await)
     }
 
     async fn mint_in_time(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {

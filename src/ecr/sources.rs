@@ -23,7 +23,7 @@ use super::{
     profiles::Profile,
     role::{self, Codes},
     sdk::Sdk,
-    sso::SignIn,
+    sso::{SignIn, sso_gap},
 };
 use crate::{chain::chain, secret::Secret};
 
@@ -100,6 +100,11 @@ impl Search<'_> {
         if has("role_arn") && !has("web_identity_token_file") {
             return Box::pin(self.role_of(name, &profile, depth)).await.map(Some);
         }
+        if (has("sso_account_id") || has("sso_role_name"))
+            && let Some(gap) = sso_gap(self.profiles, name, &profile)
+        {
+            return Err(gap);
+        }
         if let Some(sign_in) = SignIn::of(self.profiles, name, &profile).filter(|_| has("sso_account_id")) {
             let found = self.sdk_profile(name).await;
             return found.map(Some).map_err(|error| sign_in.failure(&error, &profile));
@@ -114,7 +119,12 @@ impl Search<'_> {
         if let Some(command) = profile.get("credential_process") {
             return process::credentials(name, command).await.map(Some);
         }
-        static_keys(name, &profile)
+        match static_keys(name, &profile)? {
+            None if has("sso_session") || has("sso_start_url") => {
+                sso_gap(self.profiles, name, &profile).map_or(Ok(None), Err)
+            }
+            found => Ok(found),
+        }
     }
 
     /// The role of a profile, assumed with the rights of the profile or source it names.
@@ -181,6 +191,13 @@ impl Search<'_> {
     }
 
     async fn container(&self) -> Result<Credentials, MintError> {
+        if let Some(path) = env::var_os("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").filter(|path| !path.is_empty()) {
+            fs::metadata(&path).map_err(|error| {
+                let cause = format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE {}: {error}", path.display());
+                let remedy = "correct or unset it; on EKS, start the pod anew once it has a pod identity association";
+                MintError::credentials(cause, remedy)
+            })?;
+        }
         let provider = EcsCredentialsProvider::builder().configure(&self.sdk.local_provider()).build();
         provider.provide_credentials().await.map_err(|error| {
             let remedy = "check the task role (ECS) or the pod identity association (EKS), and the \

@@ -176,6 +176,21 @@ impl SignIn {
     }
 }
 
+/// What a profile that names SSO lacks to give credentials.
+pub(super) fn sso_gap(profiles: &Profiles, name: &str, profile: &Profile) -> Option<MintError> {
+    let session = profile.get("sso_session");
+    let shared = session.map(|session| profiles.sso_session(session)).unwrap_or_default();
+    if let Some(session) = session.filter(|_| shared.is_empty()) {
+        let cause = format!("profile {name:?} names SSO session {session:?}, which is not in the AWS configuration");
+        return Some(MintError::credentials(cause, "correct sso_session, or add it with: aws configure sso-session"));
+    }
+    let is_there = |key: &&str| shared.get(*key).or_else(|| profile.get(*key)).is_some_and(|value| !value.is_empty());
+    let needed = ["sso_start_url", "sso_region", "sso_account_id", "sso_role_name"];
+    let missing = needed.into_iter().find(|key| !is_there(key))?;
+    let remedy = format!("complete it with: aws configure sso --profile {name}");
+    Some(MintError::credentials(format!("profile {name:?} names SSO and lacks {missing}"), remedy))
+}
+
 /// A length of time as people say it, in its largest unit.
 #[must_use]
 pub fn words(time: std::time::Duration) -> String {

@@ -2,12 +2,12 @@
 //!
 //! The proxy of the fake notes every tunnel; no endpoint is overridden, so the rules of the AWS SDK are in force.
 
-use std::{fs, process::Output};
+use std::fs;
 
 use crate::{
-    fake_ecr::{Knob, cache_sso_token},
+    fake_ecr::{Knob, Listener, cache_sso_token},
     rig::text,
-    shell::{Shell, secret_in},
+    shell::Shell,
 };
 
 const NOT_FOUND: &str = "credentials not found in native keychain\n";
@@ -222,12 +222,48 @@ async fn no_proxy_is_asked_for_the_hosts_that_need_none() {
     shell.unset("AWS_ENDPOINT_URL_ECR").set("NO_PROXY", ".amazonaws.com").set("RES_OPTIONS", "timeout:1 attempts:1");
     let output = shell.get("123456789012.dkr.ecr.xx-nowhere-1.amazonaws.com");
     assert!(!output.status.success() && shell.ecr.connects().is_empty(), "{output:?}");
-    shell.set("NO_PROXY", ".amazonaws.com.cn");
-    secret_in(&proxied(&shell, "123456789012.dkr.ecr.xx-nowhere-1.amazonaws.com"));
+    shell.set("NO_PROXY", ".amazonaws.com.cn").secret("123456789012.dkr.ecr.xx-nowhere-1.amazonaws.com");
+    assert_eq!(shell.ecr.connects(), ["api.ecr.xx-nowhere-1.amazonaws.com:443"]);
 }
 
-fn proxied(shell: &Shell, host: &str) -> Output {
-    let output = shell.get(host);
-    assert_eq!(shell.ecr.connects(), ["api.ecr.xx-nowhere-1.amazonaws.com:443"]);
-    output
+#[tokio::test]
+async fn a_proxy_is_taken_as_people_write_it() {
+    const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    let mut shell = Shell::with_keys().await;
+    shell.ecr.set(Knob::ProxyCredentials(Some("me:pass word".to_owned())));
+    let proxy = shell.ecr.proxy_url().replace("http://", "");
+    for (name, value) in [
+        ("HTTPS_PROXY", format!("http://me:pass%20word@{proxy}")),
+        ("https_proxy", format!("http://me:pass%20word@{proxy}")),
+        ("ALL_PROXY", format!("http://me:pass%20word@{proxy}")),
+        ("HTTPS_PROXY", format!("me:pass%20word@{proxy}")),
+    ] {
+        shell.behind_the_proxy().unset("HTTPS_PROXY").set(name, &value).ecr.clear_requests();
+        fs::remove_dir_all(shell.path("home/.cache")).unwrap_or_default();
+        shell.secret(HOST);
+        assert_eq!(asked(&shell), ["api.ecr.us-east-1.amazonaws.com"], "{name}={value}");
+        shell.unset(name);
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_of_certificates_may_be_named_by_the_profile() {
+    let mut shell = Shell::with_keys().await;
+    let bundle = format!("[default]\nca_bundle = {}\n", shell.path("ca.pem"));
+    shell.behind_the_proxy().unset("AWS_CA_BUNDLE").profiles(&bundle);
+    shell.secret("123456789012.dkr.ecr.us-east-1.amazonaws.com");
+}
+
+#[tokio::test]
+async fn neither_instance_nor_container_is_asked_through_the_proxy() {
+    for (name, path) in
+        [("AWS_EC2_METADATA_SERVICE_ENDPOINT", ""), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "/v1/credentials")]
+    {
+        let mut shell = Shell::start().await;
+        let (proxy, url) = (shell.ecr.proxy_url(), format!("{}{path}", shell.ecr.metadata_url()));
+        shell.behind_the_proxy().set("HTTP_PROXY", &proxy).set("AWS_EC2_METADATA_DISABLED", "false").set(name, &url);
+        shell.secret("123456789012.dkr.ecr.us-east-1.amazonaws.com");
+        assert_eq!(shell.ecr.requests_to(Listener::Proxy).len(), 1, "{name}");
+        assert_eq!(asked(&shell), ["api.ecr.us-east-1.amazonaws.com"]);
+    }
 }

@@ -40,6 +40,12 @@ const FAILURES: &[Failure] = failures! {
         "*sso_role_name of profile \"default\"*https://corp.example lists yours";
     sso_session_ended_by_the_company: "SSO session \"corp\" is not taken any more: it was signed out elsewhere",
         "run: aws sso login --sso-session corp";
+    sso_session_not_configured: "profile \"default\" names SSO session \"corp\", which is not in the AWS configuration",
+        "*aws configure sso-session";
+    sso_without_account: "profile \"default\" names SSO and lacks sso_account_id",
+        "complete it with: aws configure sso --profile default";
+    sso_without_role: "profile \"default\" names SSO and lacks sso_role_name",
+        "complete it with: aws configure sso --profile default";
     login_expired: "the console sign-in of profile \"me\" expired",
         "run: aws login --profile me";
     login_never_done: "profile \"default\" has no console sign-in on this machine",
@@ -108,6 +114,8 @@ const FAILURES: &[Failure] = failures! {
         "*AWS_CONTAINER_CREDENTIALS_FULL_URI*";
     container_not_let_in: "the credentials of this container: *401*",
         "*AWS_CONTAINER_CREDENTIALS_FULL_URI*";
+    container_without_token_file: "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE /nowhere/token: No such file or directory*",
+        "correct or unset it; *";
     instance_out_of_order: "the role of this instance: *",
         "*AWS_EC2_METADATA_DISABLED=true";
     proxy_wants_a_password: "GetAuthorizationToken: the proxy asks for a user and password",
@@ -128,6 +136,8 @@ const FAILURES: &[Failure] = failures! {
         "*AWS_ENDPOINT_URL*";
     endpoint_empty: "AWS_ENDPOINT_URL is set to nothing",
         "*unset AWS_ENDPOINT_URL";
+    endpoint_not_a_url: "AWS_ENDPOINT_URL is localhost:4566, which is not a URL",
+        "write AWS_ENDPOINT_URL=https://localhost:4566, or http://";
     captive_portal: "GetAuthorizationToken: HTTP 200 with something that is not AWS's answer",
         "*a sign-in page of the network*open a page in a browser*";
     aws_out_of_order: "GetAuthorizationToken: ServerException: *",

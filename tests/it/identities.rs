@@ -115,6 +115,9 @@ async fn the_profile_of_a_rule_beats_keys_in_the_environment() {
     // without a rule the keys go first, as the AWS CLI has it
     shell.rules("").secret(REGISTRY);
     assert_eq!(minted_by(&shell), ["AKIDONE", "AKIDEXAMPLE"]);
+    // and the variable's old name counts too
+    shell.keys("").unset("AWS_PROFILE").set("AWS_DEFAULT_PROFILE", "two").secret(REGISTRY);
+    assert_eq!(minted_by(&shell)[2], "AKIDTWO");
 }
 
 #[tokio::test]
@@ -184,6 +187,15 @@ async fn a_one_time_code_is_asked_for_once_for_all_regions() {
         assert_eq!(shell.runs(), 1);
         assert_eq!(shell.calls()[1..], ["GetAuthorizationToken", "GetAuthorizationToken"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_time_code_is_asked_for_once_when_all_regions_ask_at_once() {
+    let mut shell = Shell::start().await;
+    sources::code_for_a_role(&mut shell);
+    let hosts: Vec<_> = (1..7).map(|number| format!("123456789012.dkr.ecr.eu-west-{number}.amazonaws.com")).collect();
+    at_once(&shell, &hosts);
+    assert_eq!((shell.runs(), shell.ecr.count_calls("AssumeRole"), shell.mints()), (1, 1, 6));
 }
 
 #[tokio::test]

@@ -82,6 +82,18 @@ pub fn sso_session_ended_by_the_company(shell: &mut Shell) {
     refused(shell, "GetRoleCredentials", "UnauthorizedException");
 }
 
+pub fn sso_session_not_configured(shell: &mut Shell) {
+    shell.profiles("[default]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = dev\n");
+}
+
+pub fn sso_without_account(shell: &mut Shell) {
+    shell.profiles(&SSO.replace("sso_account_id", "# sso_account_id").replace("sso_role_name", "# sso_role_name"));
+}
+
+pub fn sso_without_role(shell: &mut Shell) {
+    shell.profiles(&SSO.replace("sso_role_name", "# sso_role_name"));
+}
+
 pub fn login_expired(shell: &mut Shell) {
     let user = "arn:aws:iam::123456789012:user/me";
     cache_login(&shell.dir.path().join("home"), user, "2024-01-01T00:00:00Z");
@@ -244,6 +256,11 @@ pub fn container_not_let_in(shell: &mut Shell) {
     shell.ecr.set(Knob::ContainerAuthorization(Some("secret".to_owned())));
 }
 
+pub fn container_without_token_file(shell: &mut Shell) {
+    container_without_agent(shell);
+    shell.set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token");
+}
+
 pub fn instance_out_of_order(shell: &mut Shell) {
     shell.metadata().ecr.fault(Rule::on(Listener::Metadata).status(500));
 }
@@ -285,6 +302,10 @@ pub fn nobody_listens(shell: &mut Shell) {
 
 pub fn endpoint_empty(shell: &mut Shell) {
     keys(shell).set("AWS_ENDPOINT_URL", "");
+}
+
+pub fn endpoint_not_a_url(shell: &mut Shell) {
+    keys(shell).set("AWS_ENDPOINT_URL", "localhost:4566");
 }
 
 pub fn captive_portal(shell: &mut Shell) {
