@@ -9,6 +9,7 @@ mod former;
 mod keep;
 mod notes;
 mod obtain;
+mod person;
 mod wanted;
 
 use std::{

@@ -3,14 +3,13 @@
 //! A person is asked for a one-time code at most once an attempt, and only where there is one.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{BufRead as _, BufReader, Write as _},
+    fs::File,
     time::{Duration, SystemTime},
 };
 
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -18,6 +17,7 @@ use super::{
     About, Error, Failure, Wanted,
     at_hand::{self, AtHand},
     former, notes,
+    person::ask,
 };
 use crate::{
     chain::chain,
@@ -31,10 +31,6 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(7);
 /// The same when a token is at hand that is still good: nobody should wait long for a newer one.
 const RENEWAL: Duration = Duration::from_secs(2);
-/// How long a person may look for the device. It does not count as waiting for AWS.
-const PERSON: Duration = Duration::from_mins(1);
-/// A terminal, whatever the standard streams are: those belong to the protocol.
-const TERMINAL: &str = "/dev/tty";
 
 /// One attempt.
 pub(super) struct Attempt {
@@ -284,19 +280,6 @@ struct Disk {
     key: TokenKey,
     wanted: Wanted,
     registry: Option<String>,
-}
-
-/// Asks the person at the terminal for a code; `None` when there is no terminal, or no answer.
-async fn ask(mfa: &Mfa) -> Option<Secret> {
-    let prompt = format!("longshore: one-time code of {}: ", mfa.serial);
-    let asked = spawn_blocking(move || {
-        let mut terminal = OpenOptions::new().read(true).write(true).open(TERMINAL).ok()?;
-        terminal.write_all(prompt.as_bytes()).ok()?;
-        let mut line = String::new();
-        BufReader::new(terminal).read_line(&mut line).ok()?;
-        Some(line.trim().to_owned()).filter(|code| !code.is_empty()).map(Secret::new)
-    });
-    timeout(PERSON, asked).await.ok()?.ok()?
 }
 
 /// When a token is to be renewed by somebody who has the time: a little after its half life, not all at once.

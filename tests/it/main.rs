@@ -29,6 +29,7 @@ mod privacy;
 mod public;
 mod pull;
 mod readme;
+mod renewal;
 mod rig;
 mod router;
 mod shell;

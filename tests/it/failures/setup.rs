@@ -16,11 +16,11 @@ const LEGACY: &str = "[profile dev]\nsso_start_url = https://corp.example\nsso_r
 const ROLE: &str = "arn:aws:iam::123456789012:role/pull";
 const DEVICE: &str = "arn:aws:iam::123456789012:mfa/me";
 
-fn keys(shell: &mut Shell) -> &mut Shell {
+pub fn keys(shell: &mut Shell) -> &mut Shell {
     shell.keys("AKIDEXAMPLE")
 }
 
-fn api(shell: &mut Shell, rule: impl FnOnce(Rule) -> Rule) {
+pub fn api(shell: &mut Shell, rule: impl FnOnce(Rule) -> Rule) {
     keys(shell).ecr.fault(rule(Rule::on(Listener::Api)));
 }
 
@@ -263,67 +263,4 @@ pub fn container_without_token_file(shell: &mut Shell) {
 
 pub fn instance_out_of_order(shell: &mut Shell) {
     shell.metadata().ecr.fault(Rule::on(Listener::Metadata).status(500));
-}
-
-pub fn proxy_wants_a_password(shell: &mut Shell) {
-    keys(shell).behind_the_proxy().ecr.set(Knob::ProxyCredentials(Some("user:a-secret".to_owned())));
-}
-
-pub fn proxy_refuses(shell: &mut Shell) {
-    keys(shell).behind_the_proxy().ecr.fault(Rule::on(Listener::Proxy).method("CONNECT").status(403));
-}
-
-pub fn proxy_not_there(shell: &mut Shell) {
-    keys(shell).behind_the_proxy().set("HTTPS_PROXY", "http://me:a-secret@127.0.0.1:1");
-}
-
-pub fn authority_unknown(shell: &mut Shell) {
-    keys(shell).behind_the_proxy().unset("AWS_CA_BUNDLE");
-}
-
-pub fn bundle_not_there(shell: &mut Shell) {
-    keys(shell).behind_the_proxy().set("AWS_CA_BUNDLE", "/nowhere/ca.pem");
-}
-
-pub fn bundle_not_pem(shell: &mut Shell) {
-    shell.write("ca.der", "0\u{82}");
-    let path = shell.path("ca.der");
-    keys(shell).behind_the_proxy().set("AWS_CA_BUNDLE", &path);
-}
-
-pub fn no_network(shell: &mut Shell) {
-    // a name that never resolves
-    keys(shell).set("AWS_ENDPOINT_URL", "https://api.invalid").set("RES_OPTIONS", "timeout:1 attempts:1");
-}
-
-pub fn nobody_listens(shell: &mut Shell) {
-    keys(shell).set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
-}
-
-pub fn endpoint_empty(shell: &mut Shell) {
-    keys(shell).set("AWS_ENDPOINT_URL", "");
-}
-
-pub fn endpoint_not_a_url(shell: &mut Shell) {
-    keys(shell).set("AWS_ENDPOINT_URL", "localhost:4566");
-}
-
-pub fn captive_portal(shell: &mut Shell) {
-    api(shell, Rule::captive_portal);
-}
-
-pub fn aws_out_of_order(shell: &mut Shell) {
-    api(shell, |rule| rule.aws_failure("ServerException"));
-}
-
-pub fn gateway_out_of_order(shell: &mut Shell) {
-    api(shell, |rule| rule.status(503).set_header("Content-Type", "text/html").body("<html>503</html>"));
-}
-
-pub fn answer_empty(shell: &mut Shell) {
-    api(shell, Rule::empty_answer);
-}
-
-pub fn connection_cut(shell: &mut Shell) {
-    api(shell, |rule| rule.reset_after(0));
 }
