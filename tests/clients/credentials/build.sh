@@ -17,15 +17,14 @@ check_docker_build() {
     # An old docker gives up every host when one fails.
     ! is_new_docker || check_docker_build_beside_failure "$name" "$by_host"
 
-    # With credsStore docker asks for what the helper lists, which is what it has a token for: before the first pull,
-    # push or get of a registry a build has no credentials for it.
+    # With credsStore docker asks for what the helper lists: what it has a token for, and where somebody logged in.
     begin
-    done_by docker_at for-all pull "$ECR/credentials/app:1" >/dev/null
     docker_forget
-    same "$name for-all" "build from an image of ECR, with a token at hand" "done" "$(built for-all)"
+    told docker_at for-all login -u AWS --password-stdin "$ECR" <<<"$TOKEN" >/dev/null
+    same "$name for-all" "build from an image of ECR, right after a login" "done" "$(built for-all)"
     same "$name for-all" "build lists, and asks for what is listed" \
-        "keychain list unused 1, longshore get $ECR 1, longshore get https://$ECR 1, longshore list unused 1" "$(all_runs)"
-    same "$name for-all" "build mints no other token" 1 "$(tokens)"
+        "keychain list unused 1, longshore get https://$ECR 1, longshore list unused 1, longshore store $ECR 1" "$(all_runs)"
+    same "$name for-all" "build mints one token" 1 "$(tokens)"
 }
 
 # One of the hosts has no credentials; the image is another's.
