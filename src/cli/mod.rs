@@ -3,6 +3,7 @@
 //! Composes the layers below; decides nothing they could decide. Problems go to stderr with their causes.
 
 mod config;
+mod doctor;
 mod log;
 mod serve;
 mod setup;
@@ -36,6 +37,8 @@ enum Command {
     /// Write the configuration of clients, or undo it
     #[command(subcommand)]
     Setup(setup::Command),
+    /// Look for what is wrong, and say what mends it
+    Doctor(doctor::Arguments),
 }
 
 /// Runs the program with the process's own arguments.
@@ -45,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(),
         Command::Config(command) => config::run(&command),
         Command::Setup(command) => setup::run(&command),
+        Command::Doctor(arguments) => return doctor::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

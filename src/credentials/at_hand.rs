@@ -39,6 +39,11 @@ pub fn forget(tokens: &TokenStore, wanted: &Wanted) -> Result<(), TokenStoreErro
     tokens.remove(&key)
 }
 
+/// Forgets only the failures: a person asks for another attempt, and a token that is still good stays.
+pub fn try_again(tokens: &TokenStore, wanted: &Wanted) {
+    notes::forget(tokens, &wanted.key());
+}
+
 /// A token on disk: what it is, and its times.
 #[derive(Clone, Debug)]
 pub struct Kept {

@@ -31,7 +31,7 @@ use crate::{
 };
 use obtain::Attempt;
 
-pub use at_hand::{AtHand, Kept, at_hand, forget, kept};
+pub use at_hand::{AtHand, Kept, at_hand, forget, kept, try_again};
 pub use error::Error;
 pub use notes::{About, Failure};
 pub use wanted::{Selection, Wanted, Way, rule, way};

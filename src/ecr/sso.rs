@@ -33,6 +33,8 @@ pub struct SignIn {
 #[serde(rename_all = "camelCase")]
 struct Cached {
     expires_at: String,
+    /// Only whether there is one.
+    refresh_token: Option<serde::de::IgnoredAny>,
 }
 
 impl SignIn {
@@ -61,10 +63,19 @@ impl SignIn {
     /// When the sign-in ends or ended; `None` when there is none.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
-        let text = fs::read_to_string(self.file()?).ok()?;
-        let cached: Cached = serde_json::from_str(&text).ok()?;
-        let time: Timestamp = cached.expires_at.replace("UTC", "Z").parse().ok()?;
+        let time: Timestamp = self.cached()?.expires_at.replace("UTC", "Z").parse().ok()?;
         Some(time.into())
+    }
+
+    /// Whether whoever uses it can renew it without a person.
+    #[must_use]
+    pub fn is_renewable(&self) -> bool {
+        self.session.is_some() && self.cached().is_some_and(|cached| cached.refresh_token.is_some())
+    }
+
+    fn cached(&self) -> Option<Cached> {
+        let text = fs::read_to_string(self.file()?).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// The session's name for people.

@@ -1,0 +1,121 @@
+//! The doctor: looks at everything that stands between a client and a pull, and says what mends what is wrong.
+//!
+//! Changes nothing but the token store, where a token it minted is kept. No check can stop another, none takes longer than
+//! [`LONGEST`]; no finding holds a secret.
+
+mod containerd;
+mod daemon;
+mod docker;
+mod endpoint;
+mod finding;
+mod login_file;
+mod oddities;
+mod own;
+mod podman;
+mod programs;
+mod sources;
+mod surroundings;
+mod token;
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{task::spawn_blocking, time::timeout};
+
+use crate::oci::Registry;
+use finding::check;
+pub use finding::{Finding, State, Subject};
+use surroundings::Surroundings;
+
+/// Nothing takes longer, so a whole examination is below ten seconds.
+const LONGEST: Duration = Duration::from_secs(8);
+/// Reading some small files; a home on a server that does not answer takes longer.
+const READING: Duration = Duration::from_millis(1500);
+/// So many APIs and tokens are tried; who has more asks about one registry.
+const MOST: usize = 8;
+
+/// What is to be looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Examination {
+    /// One registry; without it, those docker's configuration names.
+    pub registry: Option<Registry>,
+    /// Whether AWS is left alone.
+    pub is_offline: bool,
+}
+
+impl Examination {
+    /// Looks at everything; the findings come in the order of their subjects.
+    pub async fn run(self) -> Vec<Finding> {
+        let Self { registry, is_offline } = self;
+        let looked = timeout(READING, spawn_blocking(move || Surroundings::look(registry))).await;
+        let Ok(Ok(around)) = looked else {
+            return vec![silent(Subject::Configuration, READING)];
+        };
+        let around = Arc::new(around);
+        let online = async |subject, work: Pin<Box<dyn Future<Output = Vec<Finding>> + Send + '_>>| {
+            if is_offline { Vec::new() } else { within(subject, work).await }
+        };
+        let (own, odd, docker, podman, containerd, sources, endpoint, token, daemon) = tokio::join!(
+            reading(Subject::Configuration, &around, own::look),
+            reading(Subject::Environment, &around, |_| oddities::look()),
+            within(Subject::Docker, docker::look(&around)),
+            reading(Subject::Podman, &around, podman::look),
+            reading(Subject::Containerd, &around, containerd::look),
+            reading(Subject::Credentials, &around, sources::look),
+            online(Subject::Endpoint, Box::pin(endpoint::look(&around))),
+            within(Subject::Token, token::look(&around, is_offline)),
+            within(Subject::Daemon, daemon::look(&around)),
+        );
+        let mut findings = [own, odd, docker, podman, containerd, sources, endpoint, token, daemon].concat();
+        findings.sort_by_key(|finding| finding.subject);
+        findings
+    }
+}
+
+/// A check that touches files, which may hang.
+async fn reading(
+    subject: Subject,
+    around: &Arc<Surroundings>,
+    look: impl FnOnce(&Surroundings) -> Vec<Finding> + Send + 'static,
+) -> Vec<Finding> {
+    let around = Arc::clone(around);
+    within(subject, async move { spawn_blocking(move || look(&around)).await.unwrap_or_else(|_| vec![died(subject)]) })
+        .await
+}
+
+async fn within(subject: Subject, work: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
+    timeout(LONGEST, work).await.unwrap_or_else(|_| vec![silent(subject, LONGEST)])
+}
+
+fn silent(subject: Subject, limit: Duration) -> Finding {
+    let found = format!("no answer in {:.1} s", limit.as_secs_f32());
+    check("no-answer", subject, "this check")
+        .problem(found, "something it reads or asks hangs: a file system, a helper, the network")
+}
+
+fn died(subject: Subject) -> Finding {
+    check("no-answer", subject, "this check")
+        .problem("it broke off", "report this, please, with the output of longshore doctor --json")
+}
+
+/// Runs all at once and returns their outputs in order.
+async fn beside<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.map(|work| (Box::pin(work), None)).collect();
+    poll_fn(|context| {
+        let mut all = Poll::Ready(());
+        for (work, output) in work.iter_mut().filter(|(_, output)| output.is_none()) {
+            match pin!(work).poll(context) {
+                Poll::Ready(value) => *output = Some(value),
+                Poll::Pending => all = Poll::Pending,
+            }
+        }
+        all
+    })
+    .await;
+    work.into_iter().filter_map(|(_, output)| output).collect()
+}
