@@ -17,6 +17,7 @@ use crate::{
 
 const PROBLEMS: u8 = 1;
 const NOT_EXAMINED: u8 = 2;
+const WORKERS: usize = 6;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -50,7 +51,8 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn examine(arguments: Arguments) -> Result<ExitCode, BoxError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // more than the checks that could block one
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let examination = Examination { registry: arguments.registry, is_offline: arguments.offline };
     let findings = runtime.block_on(examination.run());
     // what hangs in a thread must not hold this one back

@@ -10,6 +10,7 @@
 
 mod daemon;
 mod dependencies;
+mod doctor;
 mod fake_aws;
 mod fake_ecr;
 mod faults;

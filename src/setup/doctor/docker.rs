@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
+    beside,
     finding::{Finding, Subject, check},
     login_file::{LoginFile, Origin, Reading},
     programs::{Kind, Lookup, kind, look_up, onto_path},
@@ -36,9 +37,8 @@ pub(super) async fn look(around: &Surroundings) -> Vec<Finding> {
         findings.extend(stale_logins(file, &hosts));
         findings.extend(keys(file));
         findings.extend(fallback(around, file));
-        for name in helpers(file, &hosts) {
-            findings.push(helper(&name).await);
-        }
+        let helpers = helpers(file, &hosts);
+        findings.extend(beside(helpers.iter().map(|name| helper(name))).await);
     }
     findings
 }
@@ -132,7 +132,7 @@ fn keys(file: &LoginFile) -> Vec<Finding> {
         let place = file.at(&["credHelpers", key]);
         let check = check("docker-key", Subject::Docker, format!("credHelpers key {key}"));
         if key.contains('*') {
-            let remedy = format!("delete that line, and for each registry: longshore setup docker --registry HOST");
+            let remedy = "delete that line, and for each registry: longshore setup docker --registry HOST";
             return Some(check.warning(format!("{place}: docker knows no wildcards, it never matches"), remedy));
         }
         let is_odd = key.contains("://") || key.contains('/') || key != key.to_ascii_lowercase() || key.trim() != key;
@@ -147,13 +147,11 @@ fn fallback(around: &Surroundings, file: &LoginFile) -> Option<Finding> {
     let check = check("docker-fallback", Subject::Docker, "the helper for other registries");
     if let Some(name) = &around.config.fallback_helper {
         let program = format!("docker-credential-{name}");
-        return Some(match look_up(&program) {
-            Lookup::Found(path) => check.ok(path.display().to_string()),
-            _ => {
-                let remedy = format!("install it, or correct fallback.helper in {}", around.config_file().display());
-                check.problem(format!("fallback.helper: {program} is not on PATH"), remedy)
-            }
-        });
+        let Lookup::Found(path) = look_up(&program) else {
+            let remedy = format!("install it, or correct fallback.helper in {}", around.config_file().display());
+            return Some(check.problem(format!("fallback.helper: {program} is not on PATH"), remedy));
+        };
+        return Some(check.ok(path.display().to_string()));
     }
     file.store().filter(|name| is_ours(name))?;
     let has_helper = |key: &str| file.helpers().any(|(host, _)| host == key);
@@ -170,7 +168,7 @@ fn fallback(around: &Surroundings, file: &LoginFile) -> Option<Finding> {
     let there =
         STORES.into_iter().find(|name| matches!(look_up(&format!("docker-credential-{name}")), Lookup::Found(_)));
     let remedy = match there {
-        Some(name) => format!("add to {}: fallback.helper = \"{name}\"", around.config_file().display()),
+        Some(name) => format!("write at the top of {}: fallback.helper = \"{name}\"", around.config_file().display()),
         None => format!("take the line {place} out: the entries of credHelpers do for ECR"),
     };
     Some(check.problem(found, remedy))

@@ -19,13 +19,16 @@ mod token;
 
 use std::{
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use crate::oci::Registry;
 use finding::check;
@@ -56,20 +59,17 @@ impl Examination {
         let Ok(Ok(around)) = looked else {
             return vec![silent(Subject::Configuration, READING)];
         };
-        let around = Arc::new(around);
-        let online = async |subject, work: Pin<Box<dyn Future<Output = Vec<Finding>> + Send + '_>>| {
-            if is_offline { Vec::new() } else { within(subject, work).await }
-        };
+        let around = &Arc::new(around);
         let (own, odd, docker, podman, containerd, sources, endpoint, token, daemon) = tokio::join!(
-            reading(Subject::Configuration, &around, own::look),
-            reading(Subject::Environment, &around, |_| oddities::look()),
-            within(Subject::Docker, docker::look(&around)),
-            reading(Subject::Podman, &around, podman::look),
-            reading(Subject::Containerd, &around, containerd::look),
-            reading(Subject::Credentials, &around, sources::look),
-            online(Subject::Endpoint, Box::pin(endpoint::look(&around))),
-            within(Subject::Token, token::look(&around, is_offline)),
-            within(Subject::Daemon, daemon::look(&around)),
+            reading(Subject::Configuration, around, own::look),
+            reading(Subject::Environment, around, |_| oddities::look()),
+            asking(Subject::Docker, around, |around| async move { docker::look(&around).await }),
+            reading(Subject::Podman, around, podman::look),
+            reading(Subject::Containerd, around, containerd::look),
+            reading(Subject::Credentials, around, sources::look),
+            asking(Subject::Endpoint, around, move |around| async move { endpoint::look(&around, is_offline).await }),
+            asking(Subject::Token, around, move |around| async move { token::look(&around, is_offline).await }),
+            asking(Subject::Daemon, around, |around| async move { daemon::look(&around).await }),
         );
         let mut findings = [own, odd, docker, podman, containerd, sources, endpoint, token, daemon].concat();
         findings.sort_by_key(|finding| finding.subject);
@@ -77,19 +77,34 @@ impl Examination {
     }
 }
 
-/// A check that touches files, which may hang.
+/// A check that touches nothing but files, which may hang.
 async fn reading(
     subject: Subject,
     around: &Arc<Surroundings>,
     look: impl FnOnce(&Surroundings) -> Vec<Finding> + Send + 'static,
 ) -> Vec<Finding> {
     let around = Arc::clone(around);
-    within(subject, async move { spawn_blocking(move || look(&around)).await.unwrap_or_else(|_| vec![died(subject)]) })
-        .await
+    within(subject, spawn_blocking(move || look(&around))).await
 }
 
-async fn within(subject: Subject, work: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
-    timeout(LONGEST, work).await.unwrap_or_else(|_| vec![silent(subject, LONGEST)])
+/// A check that asks somebody. It is a task of its own, so that one that blocks or dies does so alone.
+async fn asking<F>(
+    subject: Subject,
+    around: &Arc<Surroundings>,
+    look: impl FnOnce(Arc<Surroundings>) -> F,
+) -> Vec<Finding>
+where
+    F: Future<Output = Vec<Finding>> + Send + 'static,
+{
+    within(subject, tokio::spawn(look(Arc::clone(around)))).await
+}
+
+async fn within(subject: Subject, work: JoinHandle<Vec<Finding>>) -> Vec<Finding> {
+    match timeout(LONGEST, work).await {
+        Ok(Ok(findings)) => findings,
+        Ok(Err(_)) => vec![died(subject)],
+        Err(_) => vec![silent(subject, LONGEST)],
+    }
 }
 
 fn silent(subject: Subject, limit: Duration) -> Finding {

@@ -65,10 +65,7 @@ pub(super) fn own_folder() -> Option<PathBuf> {
 
 /// What makes the helper that was installed with this program be found.
 pub(super) fn onto_path() -> String {
-    own_folder().map_or_else(
-        || "./install.sh".to_owned(),
-        |dir| format!("export PATH=\"{}:$PATH\", in the profile of the shell too", dir.display()),
-    )
+    own_folder().map_or_else(|| "./install.sh".to_owned(), |dir| format!("export PATH=\"{}:$PATH\"", dir.display()))
 }
 
 /// Asks a helper who it is.

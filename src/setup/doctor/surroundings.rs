@@ -99,9 +99,8 @@ fn named(file: &LoginFile) -> Vec<Registry> {
 
 /// The profile in the name of the helper that docker asks.
 fn selection(file: Option<&LoginFile>, host: &str) -> Selection {
-    let helper = match file.map(|file| file.origin(host)) {
-        Some(Origin::Helper(helper) | Origin::Store(helper)) => helper,
-        _ => return Selection::default(),
+    let Some(Origin::Helper(helper) | Origin::Store(helper)) = file.map(|file| file.origin(host)) else {
+        return Selection::default();
     };
     let profile = helper.strip_prefix(HELPER).and_then(|rest| rest.strip_prefix('-'));
     Selection { profile: profile.map(str::to_owned) }
