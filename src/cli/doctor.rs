@@ -86,12 +86,9 @@ fn print(findings: &[Finding], out: &mut dyn io::Write) -> io::Result<()> {
     }
     let count = |state| findings.iter().filter(|finding| finding.state == state).count();
     let (problems, warnings) = (count(State::Problem), count(State::Warning));
-    writeln!(
-        out,
-        "{problems} problems, {warnings} warnings, {} ok, {} skipped",
-        count(State::Ok),
-        count(State::Skipped)
-    )
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let rest = format!("{} ok, {} skipped", count(State::Ok), count(State::Skipped));
+    writeln!(out, "{problems} problem{}, {warnings} warning{}, {rest}", plural(problems), plural(warnings))
 }
 
 fn heading(subject: Subject) -> &'static str {

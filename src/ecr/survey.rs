@@ -29,6 +29,8 @@ pub enum Standing {
     Used,
     /// There is nothing in it.
     Absent,
+    /// Only asking would tell, and asking happens when nothing else has any.
+    Unknown,
     /// It would do, but another one comes first.
     Reserve,
     /// Somebody chose it, and it is not asked because another one comes first.
@@ -81,7 +83,9 @@ pub fn survey(identity: &Identity) -> Vec<Source> {
     ];
     for (name, found) in all {
         let Some(found) = found else {
-            sources.push(Source { name, found: nothing(name), standing: Standing::Absent });
+            let is_asked = name == "instance" && first.is_none() && !metadata::is_disabled();
+            let standing = if is_asked { Standing::Unknown } else { Standing::Absent };
+            sources.push(Source { name, found: nothing(name), standing });
             continue;
         };
         sources.push(source(name, found, first));

@@ -31,6 +31,8 @@ async fn what_is_well_is_left_alone() {
     assert!(last.starts_with("0 problems, "), "{said}");
     assert!(said.contains("\n  ok    configuration: "), "{said}");
     assert!(!said.contains('\u{1b}'), "{said}");
+    // there were tokens to keep quiet about: one for the registry, one for ECR Public
+    assert_eq!(patient.kept().len(), 4);
 }
 
 #[tokio::test]
@@ -106,6 +108,31 @@ async fn whatever_hangs_it_is_over_within_ten_seconds() {
         assert_eq!(at(&findings, id)["state"], "problem", "{id}: {findings:#?}");
     }
     assert_eq!(at(&findings, "configuration")["state"], "ok");
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_keeps_only_its_own_checks() {
+    let patient = Patient::healthy().await;
+    let pipe = |path: &std::path::Path| {
+        let status = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(status.success());
+    };
+    fs::remove_file(patient.docker()).unwrap();
+    pipe(&patient.docker());
+    let aws = patient.home().join(".aws");
+    fs::create_dir(&aws).unwrap();
+    pipe(&aws.join("config"));
+    let started = Instant::now();
+    let findings = patient.findings(&["--json", REGISTRY]);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(at(&findings, "docker-config")["found"].as_str().unwrap().contains("timed out"), "{findings:#?}");
+    let silent = findings.iter().filter(|finding| finding["id"] == "no-answer");
+    let silent: Vec<_> = silent.map(|finding| finding["subject"].as_str().unwrap()).collect();
+    assert_eq!(silent, ["credentials", "endpoint", "token"]);
+    for id in ["configuration", "token-store", "podman-credentials", "containerd-hosts", "daemon"] {
+        assert_ne!(at(&findings, id)["state"], "problem", "{id}");
+    }
 }
 
 #[tokio::test]

@@ -30,16 +30,19 @@ pub(super) async fn look(around: &Surroundings) -> Vec<Finding> {
     let mut findings = vec![file(around)];
     let hosts: Vec<&str> = around.registries.iter().map(|asked| asked.registry.as_str()).collect();
     findings.extend(in_environment(&hosts));
+    let names = around.docker_file().map(|file| helpers(file, &hosts)).unwrap_or_default();
+    let run = beside(names.iter().map(|name| helper(name))).await;
+    // ours may stand in for Amazon's under its name
+    let has_replaced = names.iter().zip(&run).any(|(name, (_, is_ours))| name == INCUMBENT && *is_ours);
     for host in &hosts {
-        findings.push(origin(around.docker_file(), host));
+        findings.push(origin(around.docker_file(), host, has_replaced));
     }
     if let Some(file) = around.docker_file() {
         findings.extend(stale_logins(file, &hosts));
         findings.extend(keys(file));
         findings.extend(fallback(around, file));
-        let helpers = helpers(file, &hosts);
-        findings.extend(beside(helpers.iter().map(|name| helper(name))).await);
     }
+    findings.extend(run.into_iter().map(|(finding, _)| finding));
     findings
 }
 
@@ -47,6 +50,10 @@ fn file(around: &Surroundings) -> Finding {
     let check = check("docker-config", Subject::Docker, "docker's configuration");
     match &around.docker {
         None => check.problem("there is no home folder to look in", "export DOCKER_CONFIG=/path/of/a/folder"),
+        Some(Reading::File(file)) if around.registries.is_empty() => {
+            let found = format!("{} names no registry of ECR", file.path.display());
+            check.skipped(format!("{found}: longshore doctor HOST looks at one"))
+        }
         Some(Reading::File(file)) => check.ok(file.path.display().to_string()),
         Some(Reading::Broken(path, problem)) => {
             check.problem(format!("{}: {problem}", path.display()), format!("correct {}", path.display()))
@@ -77,7 +84,7 @@ fn in_environment(hosts: &[&str]) -> Option<Finding> {
 }
 
 /// Whom docker asks for a registry.
-fn origin(file: Option<&LoginFile>, host: &str) -> Finding {
+fn origin(file: Option<&LoginFile>, host: &str, has_replaced: bool) -> Finding {
     let check = check("docker-credentials", Subject::Docker, format!("docker's credentials for {host}"));
     let remedy = format!("longshore setup docker --registry {host}");
     let Some(file) = file else {
@@ -88,6 +95,7 @@ fn origin(file: Option<&LoginFile>, host: &str) -> Finding {
             let found = format!("{}: docker-credential-{name}", file.at(&["credHelpers", host]));
             match name.as_str() {
                 name if is_ours(name) => check.ok(found),
+                INCUMBENT if has_replaced => check.ok(format!("{found}, which is Longshore")),
                 INCUMBENT => check.warning(format!("{found}, Amazon's own helper"), remedy),
                 _ => check.warning(format!("{found}, which is not Longshore's"), remedy),
             }
@@ -183,8 +191,8 @@ fn helpers(file: &LoginFile, hosts: &[&str]) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Whether docker can run a helper, and whose it is.
-async fn helper(name: &str) -> Finding {
+/// Whether docker can run a helper, and whether it is this project's.
+async fn helper(name: &str) -> (Finding, bool) {
     let program = format!("docker-credential-{name}");
     let check = check("docker-helper", Subject::Docker, &program);
     let install = if is_ours(name) { onto_path() } else { format!("install {program}, or name another helper") };
@@ -192,19 +200,21 @@ async fn helper(name: &str) -> Finding {
         Lookup::Found(path) => path,
         Lookup::NotExecutable(path) => {
             let remedy = format!("chmod +x {}", path.display());
-            return check.problem(format!("{} may not be executed", path.display()), remedy);
+            return (check.problem(format!("{} may not be executed", path.display()), remedy), false);
         }
-        Lookup::Absent => return check.problem("not on PATH, so docker cannot run it", install),
+        Lookup::Absent => return (check.problem("not on PATH, so docker cannot run it", install), false),
     };
     let place = path.display();
     match kind(&path).await {
-        Kind::Broken(problem) => check.problem(format!("{place} does not run: {problem}"), install),
-        Kind::Another if is_ours(name) => check.problem(format!("{place} is another program"), install),
-        Kind::Another => check.ok(format!("{place}, not Longshore's")),
-        Kind::Ours(version) if version == env!("CARGO_PKG_VERSION") => check.ok(format!("{place}, version {version}")),
+        Kind::Broken(problem) => (check.problem(format!("{place} does not run: {problem}"), install), false),
+        Kind::Another if is_ours(name) => (check.problem(format!("{place} is another program"), install), false),
+        Kind::Another => (check.ok(format!("{place}, not Longshore's")), false),
+        Kind::Ours(version) if version == env!("CARGO_PKG_VERSION") => {
+            (check.ok(format!("{place}, Longshore {version}")), true)
+        }
         Kind::Ours(version) => {
             let found = format!("{place} is version {version}, this is {}", env!("CARGO_PKG_VERSION"));
-            check.warning(found, "./install.sh")
+            (check.warning(found, "./install.sh"), true)
         }
     }
 }

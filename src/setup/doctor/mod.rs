@@ -19,6 +19,8 @@ mod token;
 
 use std::{
     future::{Future, poll_fn},
+    io,
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -30,9 +32,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::oci::Registry;
+use crate::{environment, oci::Registry};
 use finding::check;
 pub use finding::{Finding, State, Subject};
+use login_file::Reading;
 use surroundings::Surroundings;
 
 /// Nothing takes longer, so a whole examination is below ten seconds.
@@ -55,11 +58,7 @@ impl Examination {
     /// Looks at everything; the findings come in the order of their subjects.
     pub async fn run(self) -> Vec<Finding> {
         let Self { registry, is_offline } = self;
-        let looked = timeout(READING, spawn_blocking(move || Surroundings::look(registry))).await;
-        let Ok(Ok(around)) = looked else {
-            return vec![silent(Subject::Configuration, READING)];
-        };
-        let around = &Arc::new(around);
+        let around = &Arc::new(surroundings(registry).await);
         let (own, odd, docker, podman, containerd, sources, endpoint, token, daemon) = tokio::join!(
             reading(Subject::Configuration, around, own::look),
             reading(Subject::Environment, around, |_| oddities::look()),
@@ -75,6 +74,24 @@ impl Examination {
         findings.sort_by_key(|finding| finding.subject);
         findings
     }
+}
+
+/// Reads the configurations that all checks need; one that hangs is found to be so.
+async fn surroundings(registry: Option<Registry>) -> Surroundings {
+    let (loaded, docker) = tokio::join!(
+        timeout(READING, spawn_blocking(environment::load)),
+        timeout(READING, spawn_blocking(Surroundings::docker)),
+    );
+    let hangs = || io::Error::from(io::ErrorKind::TimedOut);
+    let loaded = loaded.map_err(|_| hangs()).and_then(|loaded| loaded.map_err(io::Error::other));
+    let loaded = loaded.unwrap_or_else(|source| {
+        Err(environment::Error::Unreadable { path: PathBuf::from("the configuration file"), source })
+    });
+    let docker = docker.map_err(|_| hangs()).and_then(|docker| docker.map_err(io::Error::other));
+    let docker = docker.unwrap_or_else(|error| {
+        Some(Reading::Broken(PathBuf::from("the file config.json of docker"), error.to_string()))
+    });
+    Surroundings::new(loaded, docker, registry)
 }
 
 /// A check that touches nothing but files, which may hang.

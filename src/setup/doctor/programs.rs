@@ -14,8 +14,8 @@ use tokio::{process::Command, time::timeout};
 
 /// `version` needs no network; a helper that takes longer hangs.
 const VERSION: Duration = Duration::from_secs(3);
-/// What begins so is `docker-credential-longshore`, under whatever name.
-const OURS: &str = "docker-credential-longshore ";
+/// What our helper says of itself, under whatever name it was started.
+const OURS: [&str; 2] = ["docker-credential-longshore ", "(longshore)"];
 
 /// What looking for a program led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +78,8 @@ pub(super) async fn kind(path: &Path) -> Kind {
         Ok(Ok(output)) => output,
     };
     let said = String::from_utf8_lossy(&output.stdout);
-    match said.strip_prefix(OURS).and_then(|rest| rest.split_whitespace().last()) {
-        Some(version) => Kind::Ours(version.to_owned()),
-        None => Kind::Another,
-    }
+    let version = said.split_whitespace().last().filter(|_| OURS.iter().any(|ours| said.contains(ours)));
+    version.map_or(Kind::Another, |version| Kind::Ours(version.to_owned()))
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn rule_of(around: &Surroundings, registry: &Registry) -> Option<String> {
 fn sources(identity: &Identity, may_be_none: bool) -> Vec<Finding> {
     let sources = survey(identity);
     let is_found = sources.iter().any(|source| matches!(source.standing, Standing::Used | Standing::Broken { .. }));
+    let is_unknown = sources.iter().any(|source| source.standing == Standing::Unknown);
     let mut findings: Vec<_> = sources
         .into_iter()
         .map(|source| {
@@ -56,7 +57,7 @@ fn sources(identity: &Identity, may_be_none: bool) -> Vec<Finding> {
             let (check, found) = (check(id, Subject::Credentials, title), source.found);
             match source.standing {
                 Standing::Used => check.ok(format!("used: {found}")),
-                Standing::Absent => check.skipped(found),
+                Standing::Absent | Standing::Unknown => check.skipped(found),
                 Standing::Reserve => check.skipped(format!("not reached: {found}")),
                 Standing::Shadowed { remedy } => check
                     .warning(format!("chosen, and not reached, because another source goes first: {found}"), remedy),
@@ -69,6 +70,8 @@ fn sources(identity: &Identity, may_be_none: bool) -> Vec<Finding> {
         let remedy = "aws configure, aws sso login, or AWS_PROFILE";
         findings.push(if may_be_none {
             check.skipped("no source has any; ECR Public works without")
+        } else if is_unknown {
+            check.warning("no source has any, unless an instance metadata service answers", remedy)
         } else {
             check.problem("no source has any", remedy)
         });

@@ -35,10 +35,12 @@ pub(super) struct Asked {
 }
 
 impl Surroundings {
-    pub(super) fn look(registry: Option<Registry>) -> Self {
-        let loaded = environment::load();
+    pub(super) fn new(
+        loaded: Result<Loaded, environment::Error>,
+        docker: Option<Reading>,
+        registry: Option<Registry>,
+    ) -> Self {
         let config = loaded.as_ref().map(|loaded| loaded.config.clone()).unwrap_or_default();
-        let docker = Docker::find().ok().map(|docker| Reading::of(docker.path()));
         let file = docker.as_ref().and_then(Reading::file);
         let is_asked = registry.is_some();
         let hosts = registry.map_or_else(|| file.map(named).unwrap_or_default(), |registry| vec![registry]);
@@ -48,6 +50,11 @@ impl Surroundings {
         });
         let registries = registries.collect();
         Self { cache_dir: environment::cache_dir(&config), loaded, config, docker, registries, is_asked }
+    }
+
+    /// Docker's configuration, as it is on disk.
+    pub(super) fn docker() -> Option<Reading> {
+        Docker::find().ok().map(|docker| Reading::of(docker.path()))
     }
 
     pub(super) fn docker_file(&self) -> Option<&LoginFile> {

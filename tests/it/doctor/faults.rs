@@ -117,6 +117,15 @@ async fn a_helper_that_docker_cannot_run() {
     patient.has_and_is_mended("docker-helper", "problem", &format!("chmod +x {}", stub.display()));
     patient.stub("docker-credential-longshore", "echo docker-credential-longshore 0.0.1");
     patient.has("docker-helper", "warning", "./install.sh");
+    // ours in the place of Amazon's is ours
+    let entry = format!("{{\"credHelpers\": {{\"{REGISTRY}\": \"ecr-login\"}}}}");
+    let wired = fs::read_to_string(patient.docker()).unwrap();
+    patient.write_docker(&entry);
+    patient.stub("docker-credential-ecr-login", "echo amazon-ecr-credential-helper 0.6.0");
+    patient.has("docker-credentials", "warning", SETUP);
+    patient.stub("docker-credential-ecr-login", &format!("echo 'docker-credential-ecr-login (longshore) {version}'"));
+    assert_eq!(patient.finding(&["--json", REGISTRY], "docker-credentials")["state"], "ok");
+    patient.write_docker(&wired);
     patient.stub("docker-credential-longshore", "echo something else");
     patient.has("docker-helper", "problem", &remedy);
 }
