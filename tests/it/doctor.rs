@@ -2,6 +2,7 @@
 //!
 //! What it says to do is done: commands are given to a shell, edits are made by hand; then all is well again.
 
+mod credentials;
 mod faults;
 mod patient;
 

@@ -153,66 +153,6 @@ async fn variables_that_get_in_the_way() {
 }
 
 #[tokio::test]
-async fn sources_of_credentials_that_stand_in_each_others_way() {
-    const KEYS: &str = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN";
-    let profile = format!("[build]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = {PASSWORD}\n");
-    let credentials = profile.replace("build", "default") + &profile;
-    let healthy = async || {
-        let patient = Patient::healthy().await;
-        let aws = patient.home().join(".aws");
-        fs::create_dir(&aws).unwrap();
-        fs::write(aws.join("credentials"), &credentials).unwrap();
-        patient
-    };
-    let patient = healthy().await.with("AWS_PROFILE", "build");
-    patient.has_and_is_mended("source-profile", "warning", &format!("unset {KEYS}"));
-    let patient = healthy().await.with("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").with("AWS_SESSION_TOKEN", PASSWORD);
-    patient.has_and_is_mended("source-environment", "problem", "unset AWS_SESSION_TOKEN");
-    let patient = healthy().await.without("AWS_SECRET_ACCESS_KEY");
-    patient.has_and_is_mended("source-environment", "problem", "unset AWS_ACCESS_KEY_ID");
-    let patient = healthy().await.with("AWS_ACCESS_KEY_ID", "").with("AWS_PROFILE", "nobody");
-    patient.has("source-profile", "problem", "aws configure --profile nobody");
-    let found = patient.finding(&["--json", REGISTRY], "source-profile")["found"].as_str().unwrap().to_owned();
-    assert!(found.contains("there: build, default"), "{found}");
-
-    // nothing anywhere
-    let patient = Patient::healthy().await.with("AWS_ACCESS_KEY_ID", "");
-    patient.has("source", "problem", "aws configure, aws sso login, or AWS_PROFILE");
-}
-
-#[tokio::test]
-async fn a_sign_in_that_is_over() {
-    let patient = Patient::healthy().await.with("AWS_ACCESS_KEY_ID", "").with("AWS_PROFILE", "corp");
-    let aws = patient.home().join(".aws");
-    let cache = aws.join("sso/cache");
-    fs::create_dir_all(&cache).unwrap();
-    let config = "[profile corp]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = Pull\n\
-                  [sso-session corp]\nsso_start_url = https://corp.example/start\nsso_region = us-east-1\n";
-    fs::write(aws.join("config"), config).unwrap();
-    let remedy = "aws sso login --sso-session corp";
-    patient.has("source-profile", "problem", remedy);
-    let file = cache.join(sha1_of_corp());
-    let sign_in = |hours: i64| {
-        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
-        let end = end.strftime("%Y-%m-%dT%H:%M:%SZ");
-        fs::write(&file, format!("{{\"accessToken\": \"{PASSWORD}\", \"expiresAt\": \"{end}\"}}")).unwrap();
-    };
-    sign_in(-3);
-    patient.has("source-profile", "problem", remedy);
-    let found = patient.finding(&["--json", REGISTRY], "source-profile")["found"].as_str().unwrap().to_owned();
-    assert!(found.ends_with("the sign-in ended 3 h ago"), "{found}");
-    sign_in(5);
-    patient.is_well_with(&["--json", "--offline", REGISTRY]);
-}
-
-/// The name of the sign-in's file, as the AWS CLI has it.
-fn sha1_of_corp() -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, b"corp");
-    let hex: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}.json", hex.concat())
-}
-
-#[tokio::test]
 async fn faults_of_podmans_files() {
     let patient = Patient::healthy().await;
     let conf = patient.home().join("registries.conf").display().to_string();
