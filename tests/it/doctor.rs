@@ -59,8 +59,28 @@ async fn what_cannot_be_examined_is_a_mistake_in_the_command() {
         assert_eq!(patient.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
     // a foreign registry is examined, and needs no token
-    let token = patient.finding(&["--json", "ghcr.io"], "token");
-    assert_eq!(token["state"], "skipped");
+    for id in ["token", "docker-credentials"] {
+        assert_eq!(patient.finding(&["--json", "ghcr.io"], id)["state"], "skipped", "{id}");
+    }
+    patient.is_well_with(&["--json", &format!("https://{REGISTRY}/app")]);
+}
+
+#[tokio::test]
+async fn a_name_that_stands_for_a_registry_is_looked_at_like_it() {
+    let patient = Patient::healthy().await;
+    let text = fs::read_to_string(patient.config()).unwrap();
+    let alias = format!("[[registry]]\nmatch = \"images.corp.example\"\nalias = \"{REGISTRY}\"\n");
+    fs::write(patient.config(), text + &alias).unwrap();
+    let arguments = ["--json", "images.corp.example"];
+    let docker = patient.finding(&arguments, "docker-credentials");
+    let place = patient.docker().display().to_string();
+    assert_eq!(docker["state"], "problem");
+    let remedy = format!("write \"images.corp.example\": \"longshore\" into credHelpers of {place}");
+    assert_eq!(docker["remedy"], remedy.as_str());
+    assert_eq!(patient.finding(&arguments, "token")["state"], "ok");
+    let wired = fs::read_to_string(patient.docker()).unwrap().replace(REGISTRY, "images.corp.example");
+    patient.write_docker(&wired);
+    patient.is_well_with(&arguments);
 }
 
 #[tokio::test]
@@ -155,18 +175,27 @@ async fn a_daemon_that_does_not_run_is_started_as_it_was_installed() {
     fs::create_dir_all(&units).unwrap();
     fs::write(units.join("longshore.service"), "").unwrap();
     patient.has("daemon", "warning", "systemctl --user start longshore.service");
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = other.local_addr().unwrap().port();
+    let port = answering("x-longshore-cache: bypass\r\nserver: longshore/0.0.1\r\n");
     patient.listen(&format!("127.0.0.1:{port}"));
-    std::thread::spawn(move || {
-        for mut stream in other.incoming().flatten() {
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-        }
-    });
+    patient.has("daemon", "warning", "systemctl --user restart longshore.service");
+    let port = answering("");
+    patient.listen(&format!("127.0.0.1:{port}"));
     let remedy = format!(
         "stop it (sudo ss -ltnp 'sport = :{port}' names it), or set listen in {} to another port",
         patient.config().display()
     );
     patient.has("daemon", "problem", &remedy);
+}
+
+/// A program that answers every request with these headers; its port.
+fn answering(headers: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n").as_bytes());
+        }
+    });
+    port
 }

@@ -12,9 +12,10 @@ use super::{
     finding::{Finding, Subject, check},
     login_file::{LoginFile, Origin, Reading},
     programs::{Kind, Lookup, kind, look_up, onto_path},
-    surroundings::{Surroundings, variable},
+    surroundings::{Asked, Surroundings, variable},
 };
 use crate::{
+    credentials::Way,
     ecr::EcrRegistry,
     oci::server_host,
     setup::docker::{HELPER, INCUMBENT},
@@ -34,8 +35,8 @@ pub(super) async fn look(around: &Surroundings) -> Vec<Finding> {
     let run = beside(names.iter().map(|name| helper(name))).await;
     // ours may stand in for Amazon's under its name
     let has_replaced = names.iter().zip(&run).any(|(name, (_, is_ours))| name == INCUMBENT && *is_ours);
-    for host in &hosts {
-        findings.push(origin(around.docker_file(), host, has_replaced));
+    for asked in &around.registries {
+        findings.push(origin(around, asked, has_replaced));
     }
     if let Some(file) = around.docker_file() {
         findings.extend(stale_logins(file, &hosts));
@@ -84,9 +85,13 @@ fn in_environment(hosts: &[&str]) -> Option<Finding> {
 }
 
 /// Whom docker asks for a registry.
-fn origin(file: Option<&LoginFile>, host: &str, has_replaced: bool) -> Finding {
+fn origin(around: &Surroundings, asked: &Asked, has_replaced: bool) -> Finding {
+    let (file, host) = (around.docker_file(), asked.registry.as_str());
     let check = check("docker-credentials", Subject::Docker, format!("docker's credentials for {host}"));
-    let remedy = format!("longshore setup docker --registry {host}");
+    if asked.way == Way::Foreign {
+        return check.skipped("not Longshore's to give: this is not a registry of ECR");
+    }
+    let remedy = around.setup(&asked.registry);
     let Some(file) = file else {
         return check.problem("docker has none: nothing names the helper", remedy);
     };

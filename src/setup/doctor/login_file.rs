@@ -60,6 +60,11 @@ impl Reading {
         }
     }
 
+    pub(super) fn place(&self) -> String {
+        let (Self::Absent(path) | Self::Broken(path, _) | Self::File(LoginFile { path, .. })) = self;
+        path.display().to_string()
+    }
+
     pub(super) fn file(&self) -> Option<&LoginFile> {
         if let Self::File(file) = self { Some(file) } else { None }
     }

@@ -14,6 +14,7 @@ use super::{
     surroundings::Surroundings,
 };
 use crate::{
+    credentials::Way,
     oci::{Registry, server_host},
     setup::docker::HELPER,
 };
@@ -51,7 +52,7 @@ pub(super) fn look(around: &Surroundings) -> Vec<Finding> {
         return findings;
     }
     let helpers: Vec<_> = tables.iter().flat_map(|(path, table)| helpers(path, table)).collect();
-    for asked in &around.registries {
+    for asked in around.registries.iter().filter(|asked| asked.way != Way::Foreign) {
         findings.push(origin(around, &helpers, &own, &asked.registry));
     }
     findings
@@ -67,7 +68,7 @@ fn broken(reading: &Reading) -> Option<Finding> {
 fn origin(around: &Surroundings, helpers: &[(PathBuf, String)], own: &[&LoginFile], registry: &Registry) -> Finding {
     let host = registry.as_str();
     let check = check("podman-credentials", Subject::Podman, format!("podman's credentials for {host}"));
-    let setup = format!("longshore setup docker --registry {host}");
+    let setup = around.setup(registry);
     let is_ours = |name: &str| name.strip_prefix(HELPER).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     if let Some((path, name)) = helpers.iter().find(|(_, name)| is_ours(name)) {
         return check.ok(format!("{}: credential-helpers: docker-credential-{name}", path.display()));

@@ -82,6 +82,16 @@ impl Surroundings {
         rule(&self.config, registry)
     }
 
+    /// What makes docker, and podman with it, ask for `registry`.
+    pub(super) fn setup(&self, registry: &Registry) -> String {
+        if EcrRegistry::parse(registry.as_str()).is_some() {
+            return format!("longshore setup docker --registry {registry}");
+        }
+        // a name that stands for a registry of ECR
+        let file = self.docker.as_ref().map_or_else(|| "docker's config.json".to_owned(), Reading::place);
+        format!("write \"{registry}\": \"{HELPER}\" into credHelpers of {file}")
+    }
+
     /// The configuration file, or the one that would be read if it were there.
     pub(super) fn config_file(&self) -> PathBuf {
         let loaded = self.loaded.as_ref().ok().and_then(|loaded| loaded.file.clone());

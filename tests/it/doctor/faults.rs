@@ -141,6 +141,14 @@ async fn variables_that_get_in_the_way() {
         let patient = Patient::healthy().await.with(name, value);
         patient.has_and_is_mended(id, state, &format!("unset {name}"));
     }
+    // a file where a folder should be: refused to root, too
+    let patient = Patient::healthy().await;
+    let file = patient.config().display().to_string();
+    let docker = patient.home().join(".docker").display().to_string();
+    let patient = patient.with("DOCKER_CONFIG", &docker).with("HOME", &file);
+    let remedy = "set cache.dir in the configuration to a folder that can be written to";
+    patient.has("cache-folder", "problem", remedy);
+    patient.has("home", "problem", "export HOME=\"$(getent passwd \"$(id -un)\" | cut -d: -f6)\"");
     // the home of whoever runs this is looked at, and nothing is written to it
     let patient = Patient::healthy().await;
     let text = fs::read_to_string(patient.config()).unwrap();
