@@ -12,6 +12,7 @@ mod cli_login;
 mod cli_tokens;
 mod daemon;
 mod dependencies;
+mod doctor;
 mod fake_aws;
 mod fake_ecr;
 mod faults;
