@@ -4,7 +4,10 @@
 //! Kept in the token store, under keys and with the protection of tokens. A failure is remembered for seconds, and only
 //! where the configuration, which is part of the key, would have to change to mend it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fs::File,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use tracing::debug;
@@ -189,6 +192,11 @@ pub(super) fn forget_session(tokens: &TokenStore, wanted: &Wanted) {
     if let Err(error) = tokens.remove(&session_key(wanted)) {
         debug!(error = chain(&error), "not forgotten");
     }
+}
+
+/// Held while a code is asked for and spent: one is enough for all regions.
+pub(super) fn lock_session(tokens: &TokenStore, wanted: &Wanted) -> Result<File, TokenStoreError> {
+    tokens.lock(&session_key(wanted))
 }
 
 /// Sessions are good in every region: the identity is the key, without the scope.

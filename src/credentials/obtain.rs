@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     chain::chain,
-    ecr::{self, AuthorizationToken, Known, Learned, Mfa, MintError, MintErrorKind, mint},
+    ecr::{self, AuthorizationToken, Known, Learned, Mfa, MintError, MintErrorKind, Session, mint},
     flight::GivenUp,
     secret::Secret,
     store::{Entry, TokenKey, TokenStore, TokenStoreError},
@@ -49,6 +49,8 @@ pub(super) struct Attempt {
     pub(super) is_interactive: bool,
 }
 
+type Minted = Result<AuthorizationToken, MintError>;
+
 /// What is on disk once the lock is held.
 struct Found {
     lock: Result<File, TokenStoreError>,
@@ -63,7 +65,17 @@ impl Attempt {
     /// A token: the one that another process got meanwhile, a new one, or at worst the old one while it is good.
     pub(super) async fn run(self) -> Result<AuthorizationToken, Error> {
         let deadline = Instant::now() + DEADLINE;
-        let Found { lock, usable, at_hand, known, former } = self.look_until(deadline).await?;
+        // who has a token that is still good waits no longer for another process than for AWS
+        let good = self.usable().await?;
+        let patience = if good.is_some() { Instant::now() + RENEWAL } else { deadline };
+        let Found { lock, usable, at_hand, known, former } = match (self.look_until(patience).await, good) {
+            (Err(Error::Mint { source, .. }), Some(good)) => {
+                warn!(error = %source, "the token cannot be renewed; the one at hand is still good");
+                self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
+                return Ok(good);
+            }
+            (found, _) => found?,
+        };
         match at_hand {
             AtHand::Token(token) if self.stale.as_ref() != Some(&token.basic) => return Ok(token),
             // whoever brings a stale token has just talked to the registry: the network is there
@@ -106,10 +118,19 @@ impl Attempt {
         Ok(token)
     }
 
+    async fn usable(&self) -> Result<Option<AuthorizationToken>, Error> {
+        let stale = self.stale.clone();
+        let usable = self.blocking(move |attempt| at_hand::usable(&attempt.tokens, &attempt.key, stale.as_ref()));
+        usable.await?.map_err(Error::Store)
+    }
+
     async fn look_until(&self, deadline: Instant) -> Result<Found, Error> {
+        let started = Instant::now();
         let silent = || {
-            let cause = format!("another process that mints this token did not end within {} s", DEADLINE.as_secs());
-            self.failed(MintError::silent(cause))
+            let time = started.elapsed().as_secs_f32().round();
+            let cause = format!("another process that mints this token did not end within {time} s");
+            let remedy = "look for a process that is stopped or hangs: pgrep -af docker-credential; and end it";
+            self.failed(MintError { remedy: remedy.to_owned(), ..MintError::silent(cause) })
         };
         timeout_at(deadline, self.look()).await.unwrap_or_else(|_| Err(silent()))
     }
@@ -133,22 +154,50 @@ impl Attempt {
     }
 
     async fn mint(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
-        let (session, no_metadata) = (known.session.clone(), known.no_metadata);
-        let failed = match self.mint_in_time(known, deadline).await {
-            Err(error) if error.kind == MintErrorKind::MfaNeeded => error,
-            outcome => return outcome,
-        };
-        let Some(mfa) = failed.mfa.clone() else { return Err(failed) };
+        let (mut session, no_metadata) = (known.session.clone(), known.no_metadata);
+        let mut outcome = self.mint_in_time(known, deadline).await;
+        if session.is_some() && outcome.as_ref().is_err_and(|error| error.kind == MintErrorKind::CredentialsFailed) {
+            // it was ended before its time, and would only fail again
+            session = None;
+            let _ = self.blocking(|attempt| notes::forget_session(&attempt.tokens, &attempt.wanted)).await;
+            outcome = self.mint_in_time(Known { no_metadata, ..Known::default() }, deadline).await;
+        }
+        match outcome {
+            Err(MintError { kind: MintErrorKind::MfaNeeded, mfa: Some(ref mfa), .. }) => {
+                let mfa = mfa.clone();
+                self.mint_with_code(&mfa, Known { code: None, session, no_metadata }, deadline).await.unwrap_or(outcome)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// With a code, or with the session that another process opened with one meanwhile; `None` when there is no code.
+    async fn mint_with_code(&self, mfa: &Mfa, known: Known, deadline: Instant) -> Option<Minted> {
+        let Known { session, no_metadata, .. } = known;
+        let opening = self.blocking(|attempt| {
+            let lock = notes::lock_session(&attempt.tokens, &attempt.wanted);
+            (lock, notes::session(&attempt.tokens, &attempt.wanted))
+        });
+        let (_lock, opened) = timeout_at(deadline, opening).await.ok()?.ok()?;
+        let end = |session: &Session| session.expires_at;
+        if opened.as_ref().map(end) != session.as_ref().map(end) {
+            let outcome = self.mint_in_time(Known { code: None, session: opened, no_metadata }, deadline).await;
+            if !matches!(&outcome, Err(error) if error.kind == MintErrorKind::MfaNeeded) {
+                return Some(outcome);
+            }
+        }
         let asked = Instant::now();
         let code = match &mfa.command {
-            Some(command) => timeout_at(deadline, ecr::code(command))
-                .await
-                .unwrap_or_else(|_| Err(MintError::silent("mfa_command did not end in time")))?,
-            None if self.is_interactive => ask(&mfa).await.ok_or(failed)?,
-            None => return Err(failed),
+            Some(command) => match timeout_at(deadline, ecr::code(command)).await {
+                Ok(Ok(code)) => code,
+                Ok(Err(error)) => return Some(Err(error)),
+                Err(_) => return Some(Err(MintError::silent("mfa_command did not end in time"))),
+            },
+            None if self.is_interactive => ask(mfa).await?,
+            None => return None,
         };
         let deadline = if mfa.command.is_some() { deadline } else { deadline + asked.elapsed() };
-        self.mint_in_time(Known { code: Some(code), session, no_metadata }, deadline).await
+        Some(self.mint_in_time(Known { code: Some(code), session, no_metadata }, deadline).await)
     }
 
     async fn mint_in_time(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {

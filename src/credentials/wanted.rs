@@ -31,9 +31,10 @@ const ENDPOINTS: [&str; 10] = [
     "AWS_SHARED_CREDENTIALS_FILE",
 ];
 /// The variables that choose an identity when no profile is named by the configuration.
-const IDENTITIES: [&str; 12] = [
+const IDENTITIES: [&str; 13] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
     "AWS_WEB_IDENTITY_TOKEN_FILE",

@@ -2,12 +2,17 @@
 //!
 //! Every failure has one line of cause and one of remedy, chosen by what AWS and the network said; nothing is retried here.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt};
 
-use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ecr::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 
-use super::Mfa;
-use crate::chain::chain;
+use super::{
+    Mfa,
+    network::{of_network, said},
+};
 
 /// Why no token could be minted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,45 +88,41 @@ impl fmt::Display for MintError {
 impl Error for MintError {}
 
 /// What went wrong in a call of an AWS API; `action` is the call's name.
-pub(super) fn of_call<E, R>(action: &str, error: &SdkError<E, R>) -> MintError
+pub(super) fn of_call<E>(action: &str, error: &SdkError<E, HttpResponse>) -> MintError
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: fmt::Debug + 'static,
 {
     match error {
-        SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or_default();
-            let message = service.err().message().unwrap_or("no message");
-            of_answer(action, code, message)
+        SdkError::ServiceError(service) => match service.err().code() {
+            Some(code) => of_answer(action, code, service.err().message().unwrap_or("no message")),
+            None => of_page(action, service.raw().status().as_u16()),
+        },
+        SdkError::ResponseError(broken) if said(error).contains("connection") => {
+            let cause = format!("{action}: the answer broke off (HTTP {})", broken.raw().status().as_u16());
+            let remedy = "try again; if it stays so, check the network and HTTPS_PROXY";
+            MintError::new(MintErrorKind::Unreachable, cause, remedy)
         }
         SdkError::ResponseError(_) => {
-            MintError::malformed(format!("{action}: the answer is not AWS's: {}", chain(error)))
+            MintError::malformed(format!("{action}: the answer is not AWS's: {}", said(error)))
         }
-        SdkError::TimeoutError(_) => MintError::silent(format!("{action}: no answer: {}", chain(error))),
+        SdkError::TimeoutError(_) => MintError::silent(format!("{action}: no answer: {}", said(error))),
         _ => of_network(action, error),
     }
 }
 
-/// What STS answered inside one of the SDK's own sources.
-pub(super) fn of_answer_of_sts(error: &(dyn Error + 'static)) -> Option<MintError> {
-    use aws_sdk_sts::operation::{
-        assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
-    };
-    sources(error).find_map(|source| {
-        let web = source.downcast_ref::<AssumeRoleWithWebIdentityError>();
-        let web = web.map(|error| ("AssumeRoleWithWebIdentity", error.meta()));
-        let role = || source.downcast_ref::<AssumeRoleError>().map(|error| ("AssumeRole", error.meta()));
-        let (action, meta) = web.or_else(role)?;
-        Some(of_answer(action, meta.code()?, meta.message().unwrap_or("no message")))
-    })
+/// An answer that does not say what is wrong in AWS's way.
+fn of_page(action: &str, status: u16) -> MintError {
+    if status >= 500 {
+        let remedy =
+            "AWS, or a proxy on the way to it, is out of order; try again, and see https://health.aws.amazon.com";
+        return MintError::new(MintErrorKind::Unreachable, format!("{action}: HTTP {status} and no reason"), remedy);
+    }
+    MintError::malformed(format!("{action}: HTTP {status} with something that is not AWS's answer"))
 }
 
 /// What an API answered instead of what was asked for.
 fn of_answer(action: &str, code: &str, message: &str) -> MintError {
     use MintErrorKind::{CredentialsFailed, Malformed, Refused, Throttled, Unreachable};
-    if code.is_empty() {
-        return MintError::malformed(format!("{action}: an answer without an error code, which is not AWS's"));
-    }
     let cause = format!("{action}: {code}: {message}");
     let is_skew = ["Signature expired", "Signature not yet current"].iter().any(|words| message.contains(words));
     let (kind, remedy) = match code {
@@ -150,19 +151,30 @@ fn of_answer(action: &str, code: &str, message: &str) -> MintError {
         "ServerException" | "InternalFailure" | "ServiceUnavailable" | "InternalServerException" => {
             (Unreachable, "AWS has a problem of its own; try again, and see https://health.aws.amazon.com")
         }
+        "AccessDenied" if message.contains("unable to validate MFA code") => {
+            (Refused, "mfa_serial must be a device of this user; see: aws iam list-mfa-devices")
+        }
         "AccessDenied" | "AccessDeniedException" if message.contains("MultiFactorAuthentication") => (
             MintErrorKind::MfaNeeded,
             "the code was wrong or has been used before: wait for the next one and try again",
         ),
         "AccessDenied" | "AccessDeniedException" if action == "AssumeRole" => (
             Refused,
-            "the role must trust this identity (and its external_id and MFA, if it asks for them), and the identity needs \
+            "the role must trust this identity (with external_id and mfa_serial, if it asks for them), and the identity needs \
              sts:AssumeRole on it; see who it is with: aws sts get-caller-identity",
         ),
         "AccessDenied" | "AccessDeniedException" if action.starts_with("AssumeRoleWithWebIdentity") => {
             (Refused, "the role's trust policy must name this identity provider, audience and subject")
         }
+        "ValidationError" if message.contains("DurationSeconds") || message.contains("durationSeconds") => (
+            Refused,
+            "shorten duration (duration_seconds in a profile) to what the role allows: its maximum session duration, and one \
+             hour when it is assumed from another role",
+        ),
         "UnknownOperationException" => (Malformed, "the endpoint is not the ECR API; check AWS_ENDPOINT_URL_ECR"),
+        _ if action != "GetAuthorizationToken" => {
+            (Refused, "see who it is with: aws sts get-caller-identity, and what the AWS configuration asks for")
+        }
         _ => (
             Refused,
             "the identity needs ecr:GetAuthorizationToken on *; see who it is with: aws sts get-caller-identity",
@@ -171,38 +183,4 @@ fn of_answer(action: &str, code: &str, message: &str) -> MintError {
     MintError::new(kind, cause, remedy)
 }
 
-const CLOCK: &str = "this machine's clock is wrong; set it: sudo timedatectl set-ntp true";
-
-/// What went wrong on the way to an API.
-pub(super) fn of_network(action: &str, error: &(dyn Error + 'static)) -> MintError {
-    let said = chain(error);
-    let cause = format!("{action}: {said}");
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let is_refused = sources(error).any(|source| {
-        source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    });
-    let remedy = if has(&["proxy authorization required"]) {
-        "the proxy asks for a user and password: write them into HTTPS_PROXY, as http://user:password@host:port"
-    } else if has(&["tunnel", "proxy"]) {
-        "the proxy does not let it through: check HTTPS_PROXY, and NO_PROXY for hosts that need none"
-    } else if has(&["UnknownIssuer", "unknown issuer"]) {
-        "a proxy shows a certificate of its own: put its CA into AWS_CA_BUNDLE, or into the machine's trust store"
-    } else if has(&["NotValidForName", "not valid for name"]) {
-        "another server answers in AWS's place: check the network, DNS and HTTPS_PROXY"
-    } else if has(&["certificate expired", "Expired", "NotValidYet", "not valid yet"]) {
-        CLOCK
-    } else if has(&["invalid peer certificate", "received fatal alert", "InvalidContentType", "corrupt message"]) {
-        "the server does not speak AWS's TLS: check the endpoint and HTTPS_PROXY"
-    } else if has(&["dns error", "failed to lookup address"]) {
-        "there is no network, no DNS, or no such region: check the connection and the region in the registry's name"
-    } else if is_refused {
-        "nothing listens there: check the endpoint and HTTPS_PROXY"
-    } else {
-        "check the network, HTTPS_PROXY and the endpoint"
-    };
-    MintError::new(MintErrorKind::Unreachable, cause, remedy)
-}
-
-fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
-}
+pub(super) const CLOCK: &str = "this machine's clock is wrong; set it: sudo timedatectl set-ntp true";

@@ -13,7 +13,7 @@ use aws_credential_types::{
     provider::{ProvideCredentials as _, error::CredentialsError},
 };
 
-use super::failure::MintError;
+use super::{failure::MintError, network::said};
 use crate::chain::chain;
 
 /// On a machine that is not known to be of EC2 the whole probe takes no longer.
@@ -67,7 +67,7 @@ pub(super) async fn ask(config: &ProviderConfig) -> Result<Answer, MintError> {
         Ok(Err(error)) => {
             let remedy = "the instance metadata service answers, but not as it should: check \
                           AWS_EC2_METADATA_SERVICE_ENDPOINT, or set AWS_EC2_METADATA_DISABLED=true";
-            Err(MintError::credentials(format!("the role of this instance: {}", chain(&error)), remedy))
+            Err(MintError::credentials(format!("the role of this instance: {}", said(&error)), remedy))
         }
     }
 }

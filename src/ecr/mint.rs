@@ -61,7 +61,8 @@ async fn attempt(
     let sdk = Sdk::new(scope, identity, &profiles).await?;
     let mut search = Search { sdk: &sdk, profiles: &profiles, codes, no_metadata: *no_metadata };
     // resolved first, so that a failure of the chain is never taken for one of the API
-    let credentials = search.run(identity).await;
+    // boxed, since the compiler gives up on the layout of futures as deep as the SDK's
+    let credentials = Box::pin(search.run(identity)).await;
     *no_metadata = search.no_metadata;
     token(scope, &sdk, credentials?).await
 }

@@ -6,6 +6,7 @@ mod failure;
 mod identity;
 mod metadata;
 mod mint;
+mod network;
 mod probe;
 mod process;
 mod profiles;

@@ -56,7 +56,8 @@ pub(super) async fn credentials(profile: &str, command: &str) -> Result<Credenti
         Some(Err(_)) => return Err(failed("printed an Expiration that is not an ISO 8601 time")),
     };
     if expires_at.is_some_and(|time| time <= SystemTime::now()) {
-        return Err(failed("printed credentials that have expired already"));
+        let remedy = "sign in again with the program it runs; run it by hand to see what it prints";
+        return Err(MintError::credentials(format!("{what} printed credentials that have expired already"), remedy));
     }
     let session_token = printed.session_token.as_deref().cloned();
     let secret = printed.secret_access_key.to_string();

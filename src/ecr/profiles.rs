@@ -33,7 +33,8 @@ impl Profiles {
     /// The profile that the environment selects, and whether it says so itself.
     #[must_use]
     pub fn selected() -> (String, bool) {
-        let named = env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+        let get = |name: &str| env::var(name).ok().filter(|name| !name.is_empty());
+        let named = get("AWS_PROFILE").or_else(|| get("AWS_DEFAULT_PROFILE"));
         let is_named = named.is_some();
         (named.unwrap_or_else(|| "default".to_owned()), is_named)
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::secret::Secret;
 
 /// What CloudTrail shows when the configuration names no session.
-const SESSION_NAME: &str = "longshore";
+pub(super) const SESSION_NAME: &str = "longshore";
 
 /// Credentials that a one-time code was spent on, kept so that the next code is not asked for before they end.
 #[derive(Clone, Debug)]

@@ -65,11 +65,7 @@ impl Service {
 
 impl Sdk {
     pub(super) async fn new(scope: &TokenScope, identity: &Identity, profiles: &Profiles) -> Result<Self, MintError> {
-        if let Some(name) = ENDPOINTS.into_iter().find(|name| env::var_os(name).is_some_and(|url| url.is_empty())) {
-            // the SDK panics over it
-            let cause = format!("{name} is set to nothing");
-            return Err(MintError::new(MintErrorKind::Unreachable, cause, format!("take it away: unset {name}")));
-        }
+        check_endpoints()?;
         let profile = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
         let bundle = profiles.profile(&profile).and_then(|mut profile| profile.remove("ca_bundle"));
         let tls = tls(bundle)?;
@@ -81,7 +77,7 @@ impl Sdk {
             .region(Region::new(scope.region.clone()))
             .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_PAUSE))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build());
-        if let Some(profile) = &identity.profile {
+        if identity.profile.is_some() || Profiles::selected().1 {
             loader = loader.profile_name(profile);
         }
         let base = loader.load().await;
@@ -139,6 +135,23 @@ impl Sdk {
             ["AWS_ENDPOINT_URL", own].into_iter().any(|name| env::var_os(name).is_some_and(|url| !url.is_empty()));
         in_environment || (service.is_of_ecr() && self.endpoint_url.is_some())
     }
+}
+
+/// The SDK panics over an endpoint that is empty, and shows its whole request when it is no URL.
+fn check_endpoints() -> Result<(), MintError> {
+    for name in ENDPOINTS {
+        let Some(url) = env::var_os(name) else { continue };
+        let (cause, remedy) = if url.is_empty() {
+            (format!("{name} is set to nothing"), format!("take it away: unset {name}"))
+        } else if !["http://", "https://"].iter().any(|scheme| url.as_encoded_bytes().starts_with(scheme.as_bytes())) {
+            let url = url.display();
+            (format!("{name} is {url}, which is not a URL"), format!("write {name}=https://{url}, or http://"))
+        } else {
+            continue;
+        };
+        return Err(MintError::new(MintErrorKind::Unreachable, cause, remedy));
+    }
+    Ok(())
 }
 
 fn tls(bundle: Option<String>) -> Result<TlsContext, MintError> {

@@ -3,11 +3,11 @@
 //!
 //! A profile that is named by the configuration, or by the program's name, is asked alone. Roles are assumed by `role`.
 
-use std::env;
+use std::{env, fs};
 
 use aws_config::{
     ecs::EcsCredentialsProvider, environment::EnvironmentVariableCredentialsProvider,
-    profile::ProfileFileCredentialsProvider, web_identity_token::WebIdentityTokenCredentialsProvider,
+    profile::ProfileFileCredentialsProvider,
 };
 use aws_credential_types::{
     Credentials,
@@ -16,14 +16,16 @@ use aws_credential_types::{
 
 use super::{
     Identity, Mfa, Profiles, Role,
-    failure::{MintError, MintErrorKind, of_answer_of_sts, of_network},
-    metadata, process,
+    failure::{MintError, MintErrorKind},
+    metadata,
+    network::{of_network, said},
+    process,
     profiles::Profile,
     role::{self, Codes},
     sdk::Sdk,
-    sso::SignIn,
+    sso::{SignIn, sso_gap},
 };
-use crate::chain::chain;
+use crate::{chain::chain, secret::Secret};
 
 /// Nobody chains more roles than AWS lets sessions be chained; a circle would.
 pub(super) const LONGEST_CHAIN: usize = 8;
@@ -98,30 +100,31 @@ impl Search<'_> {
         if has("role_arn") && !has("web_identity_token_file") {
             return Box::pin(self.role_of(name, &profile, depth)).await.map(Some);
         }
+        if (has("sso_account_id") || has("sso_role_name"))
+            && let Some(gap) = sso_gap(self.profiles, name, &profile)
+        {
+            return Err(gap);
+        }
         if let Some(sign_in) = SignIn::of(self.profiles, name, &profile).filter(|_| has("sso_account_id")) {
             let found = self.sdk_profile(name).await;
-            return found.map(Some).map_err(|error| sign_in.failure(&error));
+            return found.map(Some).map_err(|error| sign_in.failure(&error, &profile));
         }
         if has("login_session") {
-            let found = self.sdk_profile(name).await;
-            return found.map(Some).map_err(|error| {
-                let run = if name == "default" {
-                    "run: aws login".to_owned()
-                } else {
-                    format!("run: aws login --profile {name}")
-                };
-                failure(&format!("the console sign-in of profile {name:?}"), &error, &run)
-            });
+            return self.sdk_profile(name).await.map(Some).map_err(|error| login_failure(name, &error));
         }
-        if has("role_arn") {
-            let found = self.sdk_profile(name).await;
-            let what = format!("the web identity of profile {name:?}");
-            return found.map(Some).map_err(|error| failure(&what, &error, WEB_IDENTITY));
+        if let (Some(arn), Some(file)) = (profile.get("role_arn"), profile.get("web_identity_token_file")) {
+            let setting = format!("web_identity_token_file of profile {name:?}");
+            return self.shown(file, &setting, arn, profile.get("role_session_name").cloned()).await.map(Some);
         }
         if let Some(command) = profile.get("credential_process") {
             return process::credentials(name, command).await.map(Some);
         }
-        static_keys(name, &profile)
+        match static_keys(name, &profile)? {
+            None if has("sso_session") || has("sso_start_url") => {
+                sso_gap(self.profiles, name, &profile).map_or(Ok(None), Err)
+            }
+            found => Ok(found),
+        }
     }
 
     /// The role of a profile, assumed with the rights of the profile or source it names.
@@ -162,21 +165,45 @@ impl Search<'_> {
     }
 
     async fn web_identity(&self) -> Result<Credentials, MintError> {
-        let file = env::var("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap_or_default();
-        if !is_set("AWS_ROLE_ARN") {
+        let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let Some(arn) = get("AWS_ROLE_ARN") else {
             let cause = "AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not";
             return Err(MintError::credentials(cause, "set AWS_ROLE_ARN to the role the token is for"));
-        }
-        let provider = WebIdentityTokenCredentialsProvider::builder().configure(&self.sdk.provider()).build();
-        let found = provider.provide_credentials().await;
-        found.map_err(|error| failure(&format!("the web identity token in {file}"), &error, WEB_IDENTITY))
+        };
+        let file = get("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap_or_default();
+        self.shown(&file, "AWS_WEB_IDENTITY_TOKEN_FILE", &arn, get("AWS_ROLE_SESSION_NAME")).await
+    }
+
+    /// The credentials for the web identity token in a file, which `setting` names.
+    async fn shown(
+        &self,
+        file: &str,
+        setting: &str,
+        arn: &str,
+        session: Option<String>,
+    ) -> Result<Credentials, MintError> {
+        let token = fs::read_to_string(file).map_err(|error| {
+            let remedy = format!("{setting} must name a readable file with a token in it: correct it, or unset it");
+            MintError::credentials(format!("web identity token file {file}: {error}"), remedy)
+        })?;
+        let token = Secret::new(token.trim().to_owned());
+        role::assume_with_web_identity(self.sdk, arn, session.as_deref().unwrap_or(role::SESSION_NAME), &token).await
     }
 
     async fn container(&self) -> Result<Credentials, MintError> {
+        if let Some(path) = env::var_os("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").filter(|path| !path.is_empty()) {
+            fs::metadata(&path).map_err(|error| {
+                let cause = format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE {}: {error}", path.display());
+                let remedy = "correct or unset it; on EKS, start the pod anew once it has a pod identity association";
+                MintError::credentials(cause, remedy)
+            })?;
+        }
         let provider = EcsCredentialsProvider::builder().configure(&self.sdk.local_provider()).build();
-        let remedy = "check the task role (ECS) or the pod identity association (EKS), and AWS_CONTAINER_CREDENTIALS_*";
-        let found = provider.provide_credentials().await;
-        found.map_err(|error| failure("the credentials of this container", &error, remedy))
+        provider.provide_credentials().await.map_err(|error| {
+            let remedy = "check the task role (ECS) or the pod identity association (EKS), and the \
+                          AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or AWS_CONTAINER_CREDENTIALS_FULL_URI that was set for it";
+            MintError { remedy: remedy.to_owned(), ..failure("the credentials of this container", &error, remedy) }
+        })
     }
 
     async fn instance(&mut self) -> Result<Option<Credentials>, MintError> {
@@ -195,14 +222,15 @@ impl Search<'_> {
 
     fn missing(&self, name: &str) -> MintError {
         let names: Vec<_> = self.profiles.names().into_iter().collect();
-        let there =
-            if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
-        let remedy = format!("{there}; add it with: aws configure --profile {name}");
+        let there = if names.is_empty() {
+            "there are no profiles".to_owned()
+        } else {
+            format!("there are: {}", names.join(", "))
+        };
+        let remedy = format!("{there}; correct the name, or add it with: aws configure --profile {name}");
         MintError::credentials(format!("profile {name:?} is not in the AWS configuration"), remedy)
     }
 }
-
-const WEB_IDENTITY: &str = "the token's file must be readable and fresh, and the role must trust its issuer";
 
 pub(super) fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
@@ -213,9 +241,26 @@ async fn environment() -> Result<Option<Credentials>, MintError> {
     if !is_set("AWS_ACCESS_KEY_ID") {
         return Ok(None);
     }
+    if !is_set("AWS_SECRET_ACCESS_KEY") {
+        let cause = "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not";
+        return Err(MintError::credentials(cause, "set both (and AWS_SESSION_TOKEN for a session), or unset both"));
+    }
     let found = EnvironmentVariableCredentialsProvider::new().provide_credentials().await;
-    let remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for a session) together";
-    found.map(Some).map_err(|error| failure("the keys in the environment", &error, remedy))
+    found.map(Some).map_err(|error| failure("the keys in the environment", &error, "set them again, or unset them"))
+}
+
+/// Why a session of `aws login` gave no credentials.
+fn login_failure(name: &str, error: &CredentialsError) -> MintError {
+    let what = format!("the console sign-in of profile {name:?}");
+    let run = if name == "default" { "run: aws login".to_owned() } else { format!("run: aws login --profile {name}") };
+    let said = said(error);
+    if said.contains("No such file") {
+        return MintError::credentials(format!("profile {name:?} has no console sign-in on this machine"), run);
+    }
+    if said.contains("session has expired") {
+        return MintError::credentials(format!("{what} expired"), run);
+    }
+    failure(&what, error, &run)
 }
 
 fn static_keys(name: &str, profile: &Profile) -> Result<Option<Credentials>, MintError> {
@@ -244,17 +289,14 @@ fn role_in(profile: &Profile) -> Role {
     }
 }
 
-/// A source's failure in words: an outage, an answer of STS, or the source's own complaint.
+/// A source's failure in words: an outage, or the source's own complaint.
 fn failure(what: &str, error: &CredentialsError, remedy: &str) -> MintError {
-    let said = chain(error);
+    let said = said(error);
     if matches!(error, CredentialsError::ProviderTimedOut(_)) {
         return MintError::silent(format!("{what}: {said}"));
     }
-    if said.contains("dispatch failure") {
+    if chain(error).contains("dispatch failure") {
         return of_network(what, error);
-    }
-    if let Some(known) = of_answer_of_sts(error) {
-        return known;
     }
     MintError::new(MintErrorKind::CredentialsFailed, format!("{what}: {said}"), remedy)
 }

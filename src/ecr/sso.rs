@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::{
     Identity, Profiles,
-    failure::{MintError, MintErrorKind, of_network},
+    failure::{MintError, MintErrorKind},
+    network::{of_network, said},
     profiles::Profile,
     sources::{LONGEST_CHAIN, is_set},
 };
@@ -147,31 +148,58 @@ impl SignIn {
         }
     }
 
-    /// Why it gave no credentials.
-    pub(super) fn failure(&self, error: &CredentialsError) -> MintError {
-        let said = chain(error);
+    /// Why it gave no credentials for what `wants` names.
+    pub(super) fn failure(&self, error: &CredentialsError, wants: &Profile) -> MintError {
+        let (said, name) = (said(error), self.name());
         let run = format!("run: {}", self.command());
-        if said.contains("dispatch failure") {
-            return of_network(&self.name(), error);
+        if chain(error).contains("dispatch failure") {
+            return of_network(&name, error);
         }
-        match self.expires_at() {
-            None => MintError::credentials(format!("{} has no sign-in on this machine", self.name()), run),
-            Some(end) if end <= SystemTime::now() => {
-                let ago = SystemTime::now().duration_since(end).unwrap_or_default();
-                MintError::credentials(format!("{} expired {} ago", self.name(), words(ago)), run)
-            }
-            Some(_) if matches!(error, CredentialsError::ProviderTimedOut(_)) => MintError::silent(said),
-            Some(_) if said.contains("Forbidden") || said.contains("No access") => MintError::new(
+        let Some(end) = self.expires_at() else {
+            return MintError::credentials(format!("{name} has no sign-in on this machine"), run);
+        };
+        if let Ok(ago) = SystemTime::now().duration_since(end) {
+            return MintError::credentials(format!("{name} expired {} ago", words(ago)), run);
+        }
+        if matches!(error, CredentialsError::ProviderTimedOut(_)) {
+            return MintError::silent(format!("{name}: {said}"));
+        }
+        if said.contains("Forbidden") || said.contains("No access") {
+            let get = |key: &str| wants.get(key).map(String::as_str).unwrap_or_default();
+            let (role, account) = (get("sso_role_name"), get("sso_account_id"));
+            return MintError::new(
                 MintErrorKind::Refused,
-                format!("{}: {said}", self.name()),
+                format!("{name} may not use role {role:?} of account {account}"),
                 format!(
-                    "the user may not have the account or role of profile {:?}; see: aws sso login, then the start page",
-                    self.profile
+                    "correct sso_account_id and sso_role_name of profile {:?}, or ask for the role; {} lists yours",
+                    self.profile, self.start_url
                 ),
-            ),
-            Some(_) => MintError::credentials(format!("{} is not taken any more: {said}", self.name()), run),
+            );
         }
+        if said.contains("TooManyRequests") {
+            let remedy = "IAM Identity Center limits calls; try again in a few seconds";
+            return MintError::new(MintErrorKind::Throttled, format!("{name}: too many requests"), remedy);
+        }
+        if said.contains("Unauthorized") {
+            return MintError::credentials(format!("{name} is not taken any more: it was signed out elsewhere"), run);
+        }
+        MintError::credentials(format!("{name}: {said}"), format!("try again; if it stays so, {run}"))
     }
+}
+
+/// What a profile that names SSO lacks to give credentials.
+pub(super) fn sso_gap(profiles: &Profiles, name: &str, profile: &Profile) -> Option<MintError> {
+    let session = profile.get("sso_session");
+    let shared = session.map(|session| profiles.sso_session(session)).unwrap_or_default();
+    if let Some(session) = session.filter(|_| shared.is_empty()) {
+        let cause = format!("profile {name:?} names SSO session {session:?}, which is not in the AWS configuration");
+        return Some(MintError::credentials(cause, "correct sso_session, or add it with: aws configure sso-session"));
+    }
+    let is_there = |key: &&str| shared.get(*key).or_else(|| profile.get(*key)).is_some_and(|value| !value.is_empty());
+    let needed = ["sso_start_url", "sso_region", "sso_account_id", "sso_role_name"];
+    let missing = needed.into_iter().find(|key| !is_there(key))?;
+    let remedy = format!("complete it with: aws configure sso --profile {name}");
+    Some(MintError::credentials(format!("profile {name:?} names SSO and lacks {missing}"), remedy))
 }
 
 /// A length of time as people say it, in its largest unit.

@@ -14,6 +14,7 @@ use std::{
 use aws_credential_types::Credentials;
 use aws_sdk_ssooidc::{
     Client,
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::create_token::CreateTokenOutput,
 };
@@ -202,10 +203,9 @@ impl SignIn {
         Ok(expires_at)
     }
 
-    fn refused<E, R>(&self, action: &str, error: &SdkError<E, R>) -> MintError
+    fn refused<E>(&self, action: &str, error: &SdkError<E, HttpResponse>) -> MintError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug + 'static,
     {
         let SdkError::ServiceError(service) = error else { return of_call(action, error) };
         let code = service.err().code().unwrap_or("no error code");

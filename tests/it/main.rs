@@ -8,16 +8,20 @@
     reason = "tests: what cannot go on fails, nobody calls them"
 )]
 
+mod budget;
 mod cli_login;
 mod cli_tokens;
 mod daemon;
 mod dependencies;
 mod doctor;
+mod endpoints;
+mod failures;
 mod fake_aws;
 mod fake_ecr;
 mod faults;
 mod former;
 mod helper;
+mod identities;
 mod kubelet;
 mod kubelet_setup;
 mod layers;
@@ -28,6 +32,7 @@ mod pull;
 mod readme;
 mod rig;
 mod router;
+mod shell;
 mod token_store;
 mod tokens;
 mod ways_in;
