@@ -13,6 +13,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_ecr::{
     config::{
         ConfigBag, Intercept, RuntimeComponents,
+        http::HttpResponse,
         interceptors::{BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut},
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
@@ -64,10 +65,9 @@ pub async fn probe(scope: &TokenScope, identity: &Identity) -> Result<Reached, M
 }
 
 /// Any answer of AWS will do, also a refusal; a page of somebody else's will not.
-fn answered<T, E, R>(outcome: Result<T, SdkError<E, R>>) -> Result<(), MintError>
+fn answered<T, E>(outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), MintError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug + 'static,
 {
     match outcome {
         Err(SdkError::ServiceError(service)) if service.err().code().is_some_and(|code| !code.is_empty()) => Ok(()),
