@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     credentials::{self, Credentials},
-    ecr::{AuthorizationToken, Identity, MintError, MintErrorKind, SignIn, Source, source},
+    ecr::{AuthorizationToken, Identity, MintError, MintErrorKind, SignIn, SignInBy, source},
 };
 
 /// A sign-in that is over so soon is over.
@@ -60,13 +60,13 @@ async fn mint(place: Place, asked: Asked, command: &Command) -> Result<String, B
     credentials::forget_failures(&place.tokens, &wanted);
     let source = source(&wanted.identity);
     let mut is_signed_in = false;
-    if let Source::SignIn(sign_in) = &source {
+    if let SignInBy::SignIn(sign_in) = &source {
         is_signed_in = ensure(sign_in, command).await?.is_new;
     }
     let keeps = place.keeps();
     let credentials = Credentials::new(Arc::new(place.config), place.tokens).interactive();
     let mut minted = credentials.token_anew(wanted.clone(), &registry).await;
-    if let (Source::SignIn(sign_in), false, Err(error)) = (&source, is_signed_in, &minted)
+    if let (SignInBy::SignIn(sign_in), false, Err(error)) = (&source, is_signed_in, &minted)
         && is_refused_sign_in(error)
     {
         // good by its date, and not taken any more
@@ -84,15 +84,15 @@ async fn sign_in(place: &Place, command: &Command) -> Result<String, BoxError> {
     credentials::forget_all_failures(&place.tokens)?;
     let identity = Identity { profile: command.profile.clone(), ..Identity::default() };
     match source(&identity) {
-        Source::SignIn(sign_in) => {
+        SignInBy::SignIn(sign_in) => {
             let end = ensure(&sign_in, command).await?.end;
             Ok(format!("{} is signed in until {}", sign_in.name(), near(end, SystemTime::now())))
         }
-        Source::Console { profile, command } => {
+        SignInBy::Console { profile, command } => {
             let cause = format!("the console sign-in of profile {profile:?} is the AWS CLI's to renew");
             Err(Problem::new(cause, format!("run: {command}")).into())
         }
-        Source::Elsewhere => {
+        SignInBy::Elsewhere => {
             let cause = format!("{identity} has no sign-in; failures of a moment ago are forgotten");
             Err(Problem::new(cause, "name the registry to get its token: longshore login REGISTRY").into())
         }

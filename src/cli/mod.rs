@@ -4,6 +4,7 @@
 
 mod config;
 mod credential;
+mod doctor;
 mod log;
 mod login;
 mod logout;
@@ -60,6 +61,8 @@ enum Command {
     Login(login::Command),
     /// Forget cached tokens, MFA sessions and failures
     Logout(logout::Command),
+    /// Look for what is wrong, and say what mends it
+    Doctor(doctor::Arguments),
 }
 
 /// Runs the program with the process's own arguments.
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
         Command::Tokens(command) => tokens::run(&command),
         Command::Login(command) => login::run(&command),
         Command::Logout(command) => logout::run(&command),
+        Command::Doctor(arguments) => return doctor::run(arguments),
     };
     end(outcome.map(|()| ExitCode::SUCCESS))
 }

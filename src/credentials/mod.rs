@@ -36,7 +36,7 @@ use obtain::Attempt;
 
 pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all_failures, forget_failures, kept};
 pub use error::Error;
-pub use notes::{About, Failure};
+pub use notes::{About, Failure, forget_login, logins, remember_login};
 pub use wanted::{Selection, Wanted, Way, rule, way};
 
 /// ECR Public works without credentials; how long a machine that has none is not asked again.

@@ -24,6 +24,8 @@ use crate::{
 const FAILURE: Duration = Duration::from_secs(30);
 /// How long a token that could not be renewed is handed out without trying again.
 const POSTPONED: Duration = Duration::from_mins(5);
+/// How long a login is known that is not repeated.
+const LOGIN: Duration = Duration::from_hours(24 * 365);
 /// No token that Amazon's helper left behind lives longer.
 const NO_FORMER: Duration = Duration::from_hours(13);
 /// How long it is believed that nobody answers at the metadata service; the key changes with the next start.
@@ -58,6 +60,11 @@ pub enum About {
     NoMetadata,
     /// What Amazon's helper left behind is not wanted.
     NoFormer,
+    /// Somebody logged in to a registry, whose token is minted when it is asked for.
+    Login {
+        /// Which.
+        registry: String,
+    },
 }
 
 /// A failure that is not tried again for a while.
@@ -144,6 +151,28 @@ pub(super) fn is_former_forgotten(tokens: &TokenStore, token: &TokenKey) -> bool
 
 pub(super) fn forget_former(tokens: &TokenStore, token: &TokenKey) {
     put(tokens, &key("former", token.as_str()), &About::NoFormer, empty(), SystemTime::now() + NO_FORMER);
+}
+
+/// Remembers that somebody logged in to a registry: clients that list before they get must find it.
+pub fn remember_login(tokens: &TokenStore, registry: &str) {
+    let about = About::Login { registry: registry.to_owned() };
+    put(tokens, &key("login", registry), &about, empty(), SystemTime::now() + LOGIN);
+}
+
+/// Forgets that somebody logged in to a registry.
+pub fn forget_login(tokens: &TokenStore, registry: &str) {
+    if let Err(error) = tokens.remove(&key("login", registry)) {
+        debug!(error = chain(&error), "not forgotten");
+    }
+}
+
+/// The registries that somebody logged in to.
+pub fn logins(tokens: &TokenStore) -> Result<Vec<String>, TokenStoreError> {
+    let logins = tokens.list()?.into_iter().filter_map(|(_, entry)| match About::of(&entry)? {
+        About::Login { registry } => Some(registry),
+        _ => None,
+    });
+    Ok(logins.collect())
 }
 
 /// The session that a one-time code was spent on, for the identity of `wanted`.

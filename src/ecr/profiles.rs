@@ -67,6 +67,18 @@ impl Profiles {
         lines(&self.config, "sso-session", name).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
+    /// File and line where a profile begins.
+    pub(super) fn place(&self, name: &str) -> Option<String> {
+        let files = [
+            ("AWS_CONFIG_FILE", "config", &self.config),
+            ("AWS_SHARED_CREDENTIALS_FILE", "credentials", &self.credentials),
+        ];
+        files.into_iter().find_map(|(variable, file, text)| {
+            let line = text.lines().position(|line| header(line.trim()) == Some(("profile", name)))?;
+            Some(format!("{}:{}", path(variable, file)?.display(), line + 1))
+        })
+    }
+
     /// The names of all profiles.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
@@ -103,13 +115,16 @@ impl Profiles {
 }
 
 fn read(variable: &str, name: &str) -> String {
+    path(variable, name).and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+}
+
+fn path(variable: &str, name: &str) -> Option<PathBuf> {
     let path = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     let path = path.map(|path| match path.strip_prefix("~") {
         Ok(rest) => dirs::home_dir().map_or_else(|| path.clone(), |home| home.join(rest)),
         Err(_) => path,
     });
-    let path = path.or_else(|| dirs::home_dir().map(|home| home.join(".aws").join(name)));
-    path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+    path.or_else(|| dirs::home_dir().map(|home| home.join(".aws").join(name)))
 }
 
 /// Kind and name of each section, which may be spelled `[profile name]` or `[name]`.

@@ -33,7 +33,7 @@ pub struct SignIn {
 
 /// Where the credentials of an identity begin, as far as a person signs in there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SignInBy {
     /// At IAM Identity Center.
     SignIn(SignIn),
     /// At a sign-in to the console, which only the AWS CLI renews.
@@ -49,42 +49,44 @@ pub enum Source {
 
 /// Where the credentials of `identity` begin, by the AWS configuration: roles are followed to what they are assumed with.
 #[must_use]
-pub fn source(identity: &Identity) -> Source {
+pub fn source(identity: &Identity) -> SignInBy {
     let is_elsewhere = || ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"].into_iter().any(is_set);
     if identity.profile.is_none() && is_elsewhere() {
-        return Source::Elsewhere;
+        return SignInBy::Elsewhere;
     }
     let name = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
     source_of(&Profiles::read(), name)
 }
 
-fn source_of(profiles: &Profiles, mut name: String) -> Source {
+fn source_of(profiles: &Profiles, mut name: String) -> SignInBy {
     for _ in 0..=LONGEST_CHAIN {
-        let Some(profile) = profiles.profile(&name) else { return Source::Elsewhere };
+        let Some(profile) = profiles.profile(&name) else { return SignInBy::Elsewhere };
         let get = |key: &str| profile.get(key).filter(|value| !value.is_empty());
         if get("role_arn").is_some() {
             match get("source_profile") {
                 Some(source) if *source != name && get("web_identity_token_file").is_none() => name.clone_from(source),
-                _ => return Source::Elsewhere,
+                _ => return SignInBy::Elsewhere,
             }
         } else if let Some(sign_in) = SignIn::of(profiles, &name, &profile).filter(|_| get("sso_account_id").is_some())
         {
-            return Source::SignIn(sign_in);
+            return SignInBy::SignIn(sign_in);
         } else if get("login_session").is_some() {
             let command =
                 if name == "default" { "aws login".to_owned() } else { format!("aws login --profile {name}") };
-            return Source::Console { profile: name, command };
+            return SignInBy::Console { profile: name, command };
         } else {
-            return Source::Elsewhere;
+            return SignInBy::Elsewhere;
         }
     }
-    Source::Elsewhere
+    SignInBy::Elsewhere
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Cached {
     expires_at: String,
+    /// Only whether there is one.
+    refresh_token: Option<serde::de::IgnoredAny>,
 }
 
 impl SignIn {
@@ -113,10 +115,19 @@ impl SignIn {
     /// When the sign-in ends or ended; `None` when there is none.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
-        let text = fs::read_to_string(self.file()?).ok()?;
-        let cached: Cached = serde_json::from_str(&text).ok()?;
-        let time: Timestamp = cached.expires_at.replace("UTC", "Z").parse().ok()?;
+        let time: Timestamp = self.cached()?.expires_at.replace("UTC", "Z").parse().ok()?;
         Some(time.into())
+    }
+
+    /// Whether whoever uses it can renew it without a person.
+    #[must_use]
+    pub fn is_renewable(&self) -> bool {
+        self.session.is_some() && self.cached().is_some_and(|cached| cached.refresh_token.is_some())
+    }
+
+    fn cached(&self) -> Option<Cached> {
+        let text = fs::read_to_string(self.file()?).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// The session's name for people.

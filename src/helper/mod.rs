@@ -150,7 +150,10 @@ fn store(request: &[u8]) -> Answer {
         Err(error) => return Answer::error(&error, CHECK),
     };
     match (whose(&config, &server, &Selection::default()), &config.fallback_helper) {
-        (Whose::Ecr(..), _) => stored(|| Answer::done(String::new())),
+        (Whose::Ecr(registry, _), _) => stored(|| {
+            tokens::remember_login(&config, &registry);
+            Answer::done(String::new())
+        }),
         (Whose::Foreign, Some(name)) => fallback::ask(name, "store", request).unwrap_or_else(|cause| {
             let remedy = "install it, or name another one in the configuration: [fallback] helper = \"NAME\"";
             Answer::refused(&format!("nothing was saved for {host}: {cause}; {remedy}"))

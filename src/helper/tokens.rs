@@ -37,9 +37,11 @@ impl Sought {
         credentials::at_hand(&token_store(&self.config), &self.wanted)
     }
 
-    /// Drops what is at hand.
+    /// Drops what is at hand, and that somebody logged in.
     pub(super) fn forget(&self) -> Result<(), TokenStoreError> {
-        credentials::forget(&token_store(&self.config), &self.wanted)
+        let tokens = token_store(&self.config);
+        credentials::forget_login(&tokens, self.registry.as_str());
+        credentials::forget(&tokens, &self.wanted)
     }
 
     /// The answer to a `get` of `server` when there is no token.
@@ -52,9 +54,21 @@ impl Sought {
     }
 }
 
-/// The registries whose token is at hand with the rights of `selection`, and the user name, as `list` has it.
+/// Keeps in mind that somebody logged in to `registry`: what `docker build` is not told of, it does not ask for.
+pub(super) fn remember_login(config: &Config, registry: &Registry) {
+    credentials::remember_login(&token_store(config), registry.as_str());
+}
+
+/// The registries whose token is at hand with the rights of `selection` or that somebody logged in to, and the user name,
+/// as `list` has it.
 pub(super) fn listed(config: &Config, selection: &Selection) -> Result<Map<String, Value>, TokenStoreError> {
-    let kept = credentials::kept(&token_store(config))?;
+    let tokens = token_store(config);
+    let kept = credentials::kept(&tokens)?;
+    let logins = credentials::logins(&tokens)?.into_iter().filter_map(|name| {
+        let registry: Registry = name.parse().ok()?;
+        let way = credentials::way(config, &registry, selection);
+        matches!(way, Way::Token(_)).then(|| format!("https://{registry}"))
+    });
     let names = kept.into_iter().filter_map(|kept| {
         let registry: Registry = kept.registry?.parse().ok()?;
         // what another profile or an earlier configuration left is not what a `get` would find
@@ -63,7 +77,7 @@ pub(super) fn listed(config: &Config, selection: &Selection) -> Result<Map<Strin
             _ => None,
         }
     });
-    Ok(names.map(|name| (name, Value::from(USER))).collect())
+    Ok(names.chain(logins).map(|name| (name, Value::from(USER))).collect())
 }
 
 /// The cold way: a token is minted in this process, and the answer to a `get` of `server` is made of it.

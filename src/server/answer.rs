@@ -2,7 +2,7 @@
 
 use hyper::{
     Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER},
 };
 
 use super::body::Body;
@@ -60,5 +60,7 @@ pub(super) fn base() -> Response<Body> {
     let mut response = Response::new(Body::full(b"{}".to_vec()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
+    // `longshore doctor` compares it with its own
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(concat!("longshore/", env!("CARGO_PKG_VERSION"))));
     response
 }

@@ -17,9 +17,9 @@ use jsonc_parser::{
 use crate::{ecr::EcrRegistry, oci::server_host};
 
 /// What docker puts behind `docker-credential-` to find the program.
-const HELPER: &str = "longshore";
+pub(super) const HELPER: &str = "longshore";
 /// Amazon's own helper, whose entries are taken over.
-const INCUMBENT: &str = "ecr-login";
+pub(super) const INCUMBENT: &str = "ecr-login";
 const PUBLIC: &str = "public.ecr.aws";
 const HELPERS: &str = "credHelpers";
 

@@ -19,6 +19,7 @@
 //! All calls block: callers run them where blocking is allowed.
 
 mod blobs;
+mod condition;
 mod folder;
 mod leases;
 mod records;
@@ -28,6 +29,7 @@ mod tokens;
 use std::{io, path::PathBuf};
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
+pub use condition::{Condition, condition};
 pub use records::TagEntry;
 pub use sweep::default_size;
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};

@@ -86,11 +86,11 @@ check_crowd() {
     rm -rf "$STATE/crowd"
 }
 
-# The last of all facts: the fake does not come back.
+# check_outage CLIENT...: the last of all facts: the fake does not come back.
 check_outage() {
     local client app digest
     local -A identities digests
-    for client in $CLIENTS; do
+    for client; do
         app=$DAEMON/$ECR/$client/app
         "${client}_forget"
         identities[$client]=$(identity "$client" pull "$app:1")
@@ -98,7 +98,7 @@ check_outage() {
         "${client}_forget"
     done
     stop_fake
-    for client in $CLIENTS; do
+    for client; do
         app=$DAEMON/$ECR/$client/app digest=${digests[$client]}
         same "$client" "pull by digest with ECR gone" \
             "${identities[$client]}" "$(identity "$client" pull "$app@$digest")"

@@ -8,6 +8,7 @@ package_of() {
         docker) if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi ;;
         dockerd) echo docker.io ;;
         ctr) echo containerd ;;
+        docker-credential-ecr-login) echo amazon-ecr-credential-helper ;;
         htpasswd) echo apache2-utils ;;
         ip) echo iproute2 ;;
         unshare) echo util-linux ;;
@@ -18,7 +19,7 @@ package_of() {
 missing_programs() {
     local program
     for program in docker dockerd containerd ctr runc podman buildah skopeo docker-registry \
-        htpasswd jq curl ip unshare; do
+        docker-credential-ecr-login htpasswd jq curl ip unshare; do
         command -v "$program" >/dev/null || echo "$program"
     done
 }

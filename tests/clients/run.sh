@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Real clients (dockerd, containerd, podman, buildah, skopeo) against the daemon, with a fake ECR as upstream.
+# Real clients (dockerd, containerd, podman, buildah, skopeo) against the daemon, with a fake ECR as upstream, and
+# (credentials) those that ask a credential helper against the registries themselves.
 # Never touches this machine's own registries, images or services: everything runs in namespaces and one
 # temporary folder that go away at the end. Never skips: a client that is missing is installed or is an error.
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all_clients="docker containerd podman buildah skopeo"
+all_clients="docker containerd podman buildah skopeo credentials"
 bin_dir=$here/../../target/debug
 clients=$all_clients
 keep=no
@@ -15,7 +16,7 @@ usage() {
 usage: tests/clients/run.sh [--bin-dir DIR] [--only CLIENT[,CLIENT...]] [--keep]
 
   --bin-dir DIR  where longshore, docker-credential-longshore and (examples/)fake-ecr are; default target/debug
-  --only LIST    some of: docker containerd podman buildah skopeo
+  --only LIST    some of: docker containerd podman buildah skopeo credentials
   --keep         leave the folder with all logs behind and say where it is
 
 Needs root (namespaces, mounts, dockerd) and Debian's packages, which it installs when they are missing.

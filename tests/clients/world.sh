@@ -86,10 +86,11 @@ mint() {
         jq -r '.authorizationData[0].authorizationToken' | base64 -d | sed 's/^AWS://'
 }
 
-# digest_of REPOSITORY: of the index behind tag 1, as the registry itself says.
+# digest_of REPOSITORY: of what tag 1 stands for, as the registry itself says.
 digest_of() {
     curl -sS --fail --head -u "AWS:$TOKEN" "https://$ECR/v2/$1/manifests/1" \
-        -H 'Accept: application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json' |
+        -H 'Accept: application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json' \
+        -H 'Accept: application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json' |
         tr -d '\r' | awk 'tolower($1) == "docker-content-digest:" { print $2 }'
 }
 

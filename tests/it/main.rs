@@ -13,6 +13,7 @@ mod cli_login;
 mod cli_tokens;
 mod daemon;
 mod dependencies;
+mod doctor;
 mod endpoints;
 mod failures;
 mod fake_aws;

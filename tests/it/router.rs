@@ -153,3 +153,16 @@ async fn the_list_names_the_registries_whose_token_is_at_hand() {
     rig.helper("erase", REGISTRY);
     assert_eq!((list(&path), rig.mints()), ("{}\n".to_owned(), mints));
 }
+
+#[tokio::test]
+async fn a_login_to_ecr_is_listed_until_the_logout_and_its_password_is_not_kept() {
+    let rig = Rig::start().await;
+    let list = || answer(&rig.helper("list", "unused")).1;
+    assert_eq!(answer(&rig.helper("store", &login(REGISTRY, "hunter2"))), DONE);
+    assert_eq!(list(), format!("{{\"https://{REGISTRY}\":\"AWS\"}}\n"));
+    for file in std::fs::read_dir(rig.cache().join("tokens")).unwrap().flatten() {
+        assert!(!String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).contains("hunter2"), "{file:?}");
+    }
+    assert_eq!(answer(&rig.helper("erase", REGISTRY)), DONE);
+    assert_eq!((list(), rig.mints()), ("{}\n".to_owned(), 0));
+}
