@@ -31,7 +31,17 @@ pub(super) fn said(error: &(dyn Error + 'static)) -> String {
 pub(super) fn of_network(action: &str, error: &(dyn Error + 'static)) -> MintError {
     let said = said(error);
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let (cause, remedy) = if has(&["proxy authorization required"]) {
+    let (cause, remedy) = if has(&["custom endpoint are not supported"]) {
+        (
+            "FIPS or dual-stack is asked for, and an endpoint of one's own as well",
+            "keep one: unset AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT, or take endpoint_url out of the profile",
+        )
+    } else if let Some((_, url)) = said.split_once("failed to apply endpoint `") {
+        // the rest is the whole request
+        let cause = format!("endpoint {} is not a URL", url.split('`').next().unwrap_or_default());
+        let remedy = "correct endpoint_url in the AWS configuration: it begins with https:// or http://";
+        return MintError::new(MintErrorKind::Unreachable, cause, remedy);
+    } else if has(&["proxy authorization required"]) {
         ("the proxy asks for a user and password", "write them into HTTPS_PROXY, as http://user:password@host:port")
     } else if has(&["tunnel error: unsuccessful"]) {
         (

@@ -139,6 +139,10 @@ const FAILURES: &[Failure] = failures! {
         "*unset AWS_ENDPOINT_URL";
     way endpoint_not_a_url: "AWS_ENDPOINT_URL is localhost:4566, which is not a URL",
         "write AWS_ENDPOINT_URL=https://localhost:4566, or http://";
+    way endpoint_of_a_profile_not_a_url: "endpoint localhost:4566 is not a URL",
+        "correct endpoint_url in the AWS configuration: *";
+    way endpoint_of_ones_own_and_fips: "GetAuthorizationToken: FIPS or dual-stack is asked for, and an endpoint of one's own as well",
+        "*unset AWS_USE_FIPS_ENDPOINT*";
     way captive_portal: "GetAuthorizationToken: HTTP 200 with something that is not AWS's answer",
         "*a sign-in page of the network*open a page in a browser*";
     way aws_out_of_order: "GetAuthorizationToken: ServerException: *",

@@ -51,6 +51,14 @@ pub fn endpoint_not_a_url(shell: &mut Shell) {
     keys(shell).set("AWS_ENDPOINT_URL", "localhost:4566");
 }
 
+pub fn endpoint_of_a_profile_not_a_url(shell: &mut Shell) {
+    keys(shell).unset("AWS_ENDPOINT_URL").profiles("[default]\nendpoint_url = localhost:4566\n");
+}
+
+pub fn endpoint_of_ones_own_and_fips(shell: &mut Shell) {
+    keys(shell).set("AWS_USE_FIPS_ENDPOINT", "true");
+}
+
 pub fn captive_portal(shell: &mut Shell) {
     api(shell, Rule::captive_portal);
 }
