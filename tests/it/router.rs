@@ -166,3 +166,36 @@ async fn a_login_to_ecr_is_listed_until_the_logout_and_its_password_is_not_kept(
     assert_eq!(answer(&rig.helper("erase", REGISTRY)), DONE);
     assert_eq!((list(), rig.mints()), ("{}\n".to_owned(), 0));
 }
+
+#[tokio::test]
+async fn a_list_asks_nobody_and_leaves_out_what_is_over() {
+    let rig = Rig::start().await;
+    rig.helper("get", REGISTRY);
+    rig.ecr.clear_requests();
+    assert_eq!(answer(&rig.helper("list", "unused")).1, format!("{{\"https://{REGISTRY}\":\"AWS\"}}\n"));
+    for file in std::fs::read_dir(rig.cache().join("tokens")).unwrap().flatten().map(|file| file.path()) {
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(mut entry) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+        entry["expires_at"] = 1_000_000_000.into();
+        std::fs::write(&file, entry.to_string()).unwrap();
+    }
+    assert_eq!(answer(&rig.helper("list", "unused")), (Some(0), "{}\n".to_owned(), String::new()));
+    assert!(rig.ecr.requests().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_written_but_the_folder_of_tokens() {
+    let rig = Rig::start().await;
+    let temporary = rig.folder("temporary");
+    let environment = [("TMPDIR", temporary.to_str().unwrap())];
+    rig.helper_with("get", REGISTRY, &environment);
+    rig.helper_with("get", "ghcr.io", &environment);
+    rig.helper_with("list", "unused", &environment);
+    rig.helper_with("erase", REGISTRY, &environment);
+    let below = |dir: &std::path::Path| -> Vec<String> {
+        std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(below(&temporary), Vec::<String>::new());
+    assert_eq!(below(&rig.dir.path().join("home")), [".cache"]);
+    assert!(below(&rig.cache()).contains(&"tokens".to_owned()));
+}
