@@ -4,7 +4,7 @@
 
 use std::{io, process::ExitCode};
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 
 use super::{BoxError, log};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Command {
     /// The AWS profile that is used for everything
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     profile: Option<String>,
     /// The verb of the protocol
     verb: String,

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::BoxError;
 use crate::{
-    oci::Registry,
+    oci::{Registry, server_address},
     setup::doctor::{Examination, Finding, State, Subject},
 };
 
@@ -34,9 +34,10 @@ pub(super) struct Arguments {
 
 /// A registry as people have it at hand: with a scheme or a repository, perhaps.
 fn registry(text: &str) -> Result<Registry, String> {
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let host = text.split('/').next().unwrap_or_default();
-    host.parse().map_err(|_| format!("write a host, such as {}", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"))
+    let (host, port) = server_address(text);
+    port.map_or(host.clone(), |port| format!("{host}:{port}"))
+        .parse()
+        .map_err(|_| format!("write a host, such as {}", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"))
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {

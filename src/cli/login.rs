@@ -11,14 +11,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 
 use super::{
     BoxError,
-    place::{Asked, Place, Problem, near, runtime},
+    place::{Asked, Place, Problem, near},
 };
 use crate::{
-    credentials::{self, Credentials},
+    credentials::{self, Credentials, Demand, run_to_end},
     ecr::{AuthorizationToken, Identity, MintError, MintErrorKind, SignIn, SignInBy, source},
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Command {
     /// An ECR registry; without one only the sign-in to IAM Identity Center is seen to
     registry: Option<String>,
     /// The AWS profile, which beats the rules of the configuration
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     profile: Option<String>,
     /// Open no browser: print the page only
     #[arg(long)]
@@ -40,16 +40,13 @@ pub(super) struct Command {
 
 pub(super) fn run(command: &Command) -> Result<(), BoxError> {
     let place = Place::open()?;
-    let runtime = runtime()?;
     let words = match &command.registry {
         Some(name) => {
             let asked = place.asked(name, command.profile.clone())?;
-            runtime.block_on(mint(place, asked, command))
+            run_to_end(mint(place, asked, command))?
         }
-        None => runtime.block_on(sign_in(&place, command)),
+        None => run_to_end(sign_in(&place, command))?,
     };
-    // a thread that waits for another process's lock must not hold this one back
-    runtime.shutdown_background();
     writeln!(io::stdout().lock(), "{}", words?)?;
     Ok(())
 }
@@ -65,13 +62,13 @@ async fn mint(place: Place, asked: Asked, command: &Command) -> Result<String, B
     }
     let keeps = place.keeps();
     let credentials = Credentials::new(Arc::new(place.config), place.tokens).interactive();
-    let mut minted = credentials.token_anew(wanted.clone(), &registry).await;
+    let mut minted = credentials.token(wanted.clone(), Some(&registry), Demand::Anew).await;
     if let (SignInBy::SignIn(sign_in), false, Err(error)) = (&source, is_signed_in, &minted)
         && is_refused_sign_in(error)
     {
         // good by its date, and not taken any more
         invite(sign_in, command).await?;
-        minted = credentials.token_anew(wanted.clone(), &registry).await;
+        minted = credentials.token(wanted.clone(), Some(&registry), Demand::Anew).await;
     }
     let AuthorizationToken { expires_at, .. } = minted.map_err(|error| Problem::from(&*error))?;
     let until = near(expires_at, SystemTime::now());

@@ -4,19 +4,16 @@
 
 use std::{error::Error, time::SystemTime};
 
-use jiff::Timestamp;
-use tokio::runtime::{Builder, Runtime};
-
-use super::BoxError;
 use crate::{
     chain::chain,
-    config::{Config, TokenProtection},
-    credentials::{self, Selection, Wanted, Way},
+    config::Config,
+    credentials::{self, Selection, Wanted, Whose, whose},
     ecr::words,
     environment,
     oci::{Registry, server_host},
     store::TokenStore,
 };
+use jiff::Timestamp;
 
 /// What went wrong, and what a person can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -64,33 +61,29 @@ impl Place {
 
     /// The token that the registry called `name` needs.
     pub(super) fn asked(&self, name: &str, profile: Option<String>) -> Result<Asked, Problem> {
-        let example = "give the host of a registry, such as 123456789012.dkr.ecr.us-east-1.amazonaws.com";
-        let registry: Registry = server_host(name).parse().map_err(|error| Problem::new(chain(&error), example))?;
-        match credentials::way(&self.config, &registry, &Selection { profile }) {
-            Way::Token(wanted) => Ok(Asked { registry, wanted: *wanted }),
-            Way::Anonymous => {
-                let cause = format!("{registry} is used without credentials, as the configuration says");
-                Err(Problem::new(cause, "take anonymous = true out of its [[registry]] table"))
+        let host = server_host(name);
+        match whose(&self.config, name, &Selection { profile }) {
+            Whose::Ecr(registry, wanted) => Ok(Asked { registry, wanted: *wanted }),
+            Whose::Nobody => {
+                let cause = format!("{host} is used without credentials, as the configuration says");
+                let remedy = "take anonymous = true out of its [[registry]] table; the daemon's own address stands for \
+                              default_registry, if there is one";
+                Err(Problem::new(cause, remedy))
             }
-            Way::Foreign => {
+            Whose::Foreign => {
                 let remedy = format!(
-                    "use its own login, such as: docker login {registry}; for another name of an ECR registry add a \
-                     [[registry]] table with match and alias"
+                    "give the host of an ECR registry, such as 123456789012.dkr.ecr.us-east-1.amazonaws.com; for another \
+                     name of one add a [[registry]] table with match and alias; others have their own: docker login {host}"
                 );
-                Err(Problem::new(format!("{registry} is not an Amazon ECR registry"), remedy))
+                Err(Problem::new(format!("{host} is not an Amazon ECR registry"), remedy))
             }
         }
     }
 
     /// Whether this program can keep anything.
     pub(super) fn keeps(&self) -> bool {
-        !matches!(self.config.token_store, TokenProtection::Memory)
+        self.tokens.keeps()
     }
-}
-
-/// A runtime for one command.
-pub(super) fn runtime() -> Result<Runtime, BoxError> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 /// A time as RFC 3339, to the second.

@@ -7,15 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use serde_json::json;
 
 use super::{
     BoxError,
-    place::{Asked, Place, Problem, runtime, time},
+    place::{Asked, Place, Problem, time},
 };
 use crate::{
-    credentials::{self, AtHand, Credentials},
+    credentials::{self, AtHand, Credentials, Demand, run_to_end},
     ecr::AuthorizationToken,
     secret::Secret,
 };
@@ -28,7 +28,7 @@ pub(super) struct Command {
     #[arg(long, value_enum, default_value_t = Format::Password)]
     format: Format,
     /// The AWS profile, which beats the rules of the configuration
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     profile: Option<String>,
 }
 
@@ -60,11 +60,8 @@ fn token(place: Place, asked: &Asked) -> Result<AuthorizationToken, BoxError> {
         AtHand::Failure(error) => return Err(Problem::from(&error).into()),
         AtHand::Nothing => {}
     }
-    let runtime = runtime()?;
     let credentials = Credentials::new(Arc::new(place.config), place.tokens).interactive();
-    let minted = runtime.block_on(credentials.token(asked.wanted.clone(), Some(&asked.registry)));
-    // a thread that waits for another process's lock must not hold this one back
-    runtime.shutdown_background();
+    let minted = run_to_end(credentials.token(asked.wanted.clone(), Some(&asked.registry), Demand::Usual))?;
     Ok(minted.map_err(|error| Problem::from(&*error))?)
 }
 

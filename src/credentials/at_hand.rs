@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use tracing::warn;
 
-use super::{About, Error, Wanted, former, notes};
+use super::{Demand, Error, Wanted, former, notes, notes::About};
 use crate::{
     chain::chain,
     ecr::AuthorizationToken,
-    secret::Secret,
+    oci::Registry,
     store::{Entry, TokenKey, TokenStore, TokenStoreError},
 };
 
@@ -32,14 +32,24 @@ pub fn at_hand(tokens: &TokenStore, wanted: &Wanted) -> Result<AtHand, TokenStor
 }
 
 /// Forgets the token on disk, what led to it, and its failures.
-pub fn forget(tokens: &TokenStore, wanted: &Wanted) -> Result<(), TokenStoreError> {
+pub fn forget(tokens: &TokenStore, registry: &Registry, wanted: &Wanted) -> Result<(), TokenStoreError> {
     let key = wanted.key();
+    notes::forget_login(tokens, registry.as_str());
     notes::forget(tokens, &key);
     notes::forget_session(tokens, wanted);
     if former::is_there() {
         notes::forget_former(tokens, &key);
     }
     tokens.remove(&key)
+}
+
+/// Forgets everything that is on disk, and what Amazon's helper left as well.
+pub fn forget_all(tokens: &TokenStore) -> Result<(), TokenStoreError> {
+    tokens.clear()?;
+    if former::is_there() {
+        notes::forget_every_former(tokens);
+    }
+    Ok(())
 }
 
 /// Forgets the failures of a token: a person wants another attempt.
@@ -82,7 +92,7 @@ pub fn kept(tokens: &TokenStore) -> Result<Vec<Kept>, TokenStoreError> {
 
 pub(super) fn look(tokens: &TokenStore, key: &TokenKey, wanted: &Wanted) -> Result<AtHand, TokenStoreError> {
     let now = SystemTime::now();
-    if let Some(token) = usable(tokens, key, None)? {
+    if let Some(token) = usable(tokens, key, &Demand::Usual)? {
         // in the last half of its life a token is renewed before it is handed out, unless somebody else sees to that
         if token.is_fresh(now) || tokens.is_kept(key) || notes::is_postponed(tokens, key) {
             return Ok(AtHand::Token(token));
@@ -95,11 +105,11 @@ pub(super) fn look(tokens: &TokenStore, key: &TokenKey, wanted: &Wanted) -> Resu
     })
 }
 
-/// The token on disk if it may be handed out and is not `stale`.
+/// The token on disk if it may be handed out and will do.
 pub(super) fn usable(
     tokens: &TokenStore,
     key: &TokenKey,
-    stale: Option<&Secret>,
+    demand: &Demand,
 ) -> Result<Option<AuthorizationToken>, TokenStoreError> {
     let entry = match tokens.get(key) {
         Ok(entry) => entry,
@@ -117,7 +127,7 @@ pub(super) fn usable(
         expires_at: entry.expires_at,
     });
     let is_good = |token: &AuthorizationToken| {
-        stale != Some(&token.basic) && token.is_usable(SystemTime::now()) && token.user_and_password().is_some()
+        demand.takes(token) && token.is_usable(SystemTime::now()) && token.user_and_password().is_some()
     };
     Ok(token.filter(is_good))
 }

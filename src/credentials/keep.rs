@@ -3,7 +3,11 @@
 //! Takes care of the tokens this daemon handed out, and of those the helper left on disk that it could mint itself: a token
 //! of an identity that only the user's shell knows is left alone.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     task::spawn_blocking,
@@ -16,7 +20,7 @@ use super::{
     Credentials, Wanted,
     at_hand::{Kept, kept},
     lock,
-    obtain::{Attempt, renewal_of},
+    obtain::{Attempt, Demand},
 };
 use crate::{
     chain::chain,
@@ -26,10 +30,22 @@ use crate::{
 /// How often the tokens are looked at; their half life is hours.
 const ROUND: Duration = Duration::from_secs(30);
 
+/// How long a renewal that failed is left alone: it may run a command of the user, or spend a one-time code.
+const PAUSE: Duration = Duration::from_mins(5);
+
+/// What is remembered from round to round.
+#[derive(Default)]
+struct Care {
+    /// The tokens that are this daemon's to renew.
+    keepers: HashMap<TokenKey, Keeper>,
+    /// The renewals that failed, and when.
+    failed: HashMap<TokenKey, Instant>,
+}
+
 impl Credentials {
     /// Renews tokens in time until `stop`.
     pub async fn keep_fresh(&self, stop: CancellationToken) {
-        let mut keepers = HashMap::new();
+        let mut care = Care::default();
         let mut rounds = interval_at(Instant::now(), ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -39,20 +55,24 @@ impl Credentials {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.round(&mut keepers) => {}
+                () = self.round(&mut care) => {}
             }
         }
     }
 
-    async fn round(&self, keepers: &mut HashMap<TokenKey, Keeper>) {
-        let due = self.due(keepers).await;
+    async fn round(&self, care: &mut Care) {
+        let due = self.due(&mut care.keepers).await;
+        care.failed.retain(|_, at| at.elapsed() < PAUSE);
         for (key, wanted, registry) in due {
+            if care.failed.contains_key(&key) {
+                continue;
+            }
             let attempt = Attempt {
                 tokens: self.tokens.clone(),
                 key: key.clone(),
                 wanted: wanted.clone(),
                 registry,
-                stale: None,
+                demand: Demand::Usual,
                 is_interactive: false,
             };
             match attempt.renew().await {
@@ -60,14 +80,17 @@ impl Credentials {
                     info!(%wanted, "authorization token renewed");
                     lock(&self.memory).insert(key, (wanted, token));
                 }
-                Err(error) => warn!(error = chain(&error), "a token cannot be renewed yet"),
+                Err(error) => {
+                    warn!(error = chain(&error), "a token cannot be renewed yet; tried again in some minutes");
+                    care.failed.insert(key, Instant::now());
+                }
             }
         }
     }
 
     /// The tokens whose time has come, of those that are this daemon's to renew.
     async fn due(&self, keepers: &mut HashMap<TokenKey, Keeper>) -> Vec<(TokenKey, Wanted, Option<String>)> {
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         let (tokens, memory, mut held) = (self.tokens.clone(), Arc::clone(&self.memory), std::mem::take(keepers));
         let looked = spawn_blocking(move || {
             // what the configuration describes differently now is nobody's any more
@@ -108,4 +131,13 @@ impl Credentials {
         }
         due.into_iter().map(|(key, (wanted, registry))| (key, wanted, registry)).collect()
     }
+}
+
+/// When a token is to be renewed by somebody who has the time: a little after its half life, not all at once.
+fn renewal_of(token_key: &TokenKey, refresh_at: SystemTime, expires_at: SystemTime) -> SystemTime {
+    /// Many machines that were started together renew apart.
+    const SPREAD: Duration = Duration::from_mins(5);
+    let room = expires_at.duration_since(refresh_at).unwrap_or_default() / 4;
+    let share = u32::from(u8::from_str_radix(token_key.as_str().get(..2).unwrap_or("0"), 16).unwrap_or(0));
+    refresh_at + SPREAD.min(room) * share / 256
 }

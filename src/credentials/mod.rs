@@ -11,9 +11,11 @@ mod notes;
 mod obtain;
 mod person;
 mod wanted;
+mod whose;
 
 use std::{
     collections::HashMap,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -34,10 +36,12 @@ use crate::{
 };
 use obtain::Attempt;
 
-pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all_failures, forget_failures, kept};
+pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all, forget_all_failures, forget_failures, kept};
 pub use error::Error;
-pub use notes::{About, Failure, forget_login, logins, remember_login};
+pub use notes::{Failure, logins, remember_login};
+pub use obtain::Demand;
 pub use wanted::{Selection, Wanted, Way, rule, way};
+pub use whose::{Whose, is_ecr_by_name, whose};
 
 /// ECR Public works without credentials; how long a machine that has none is not asked again.
 const ANONYMOUS_FOR: Duration = Duration::from_mins(10);
@@ -50,6 +54,15 @@ const RENEWALS_APART: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn token_store(config: &Config) -> TokenStore {
     TokenStore::new(&environment::token_dir(config), &environment::token_protection(config))
+}
+
+/// Runs `work` to its end. Only programs that mint call this: with it a runtime, TLS and the AWS SDK are linked.
+pub fn run_to_end<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let output = runtime.block_on(work);
+    // a thread that waits for another process's lock must not hold this one back
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// What is presented to a registry.
@@ -100,18 +113,18 @@ impl Credentials {
 
     /// The credential for `registry`.
     pub async fn get(&self, registry: &Registry) -> Result<Credential, Arc<Error>> {
-        self.find(registry, None).await
+        self.find(registry, Demand::Usual).await
     }
 
     /// Another credential for `registry`, after it refused `stale`. The same again means there is no better one.
     pub async fn renew(&self, registry: &Registry, stale: &Credential) -> Result<Credential, Arc<Error>> {
         match stale {
-            Credential::Basic(secret) => self.find(registry, Some(secret.clone())).await,
+            Credential::Basic(secret) => self.find(registry, Demand::Instead(secret.clone())).await,
             Credential::Anonymous => Ok(Credential::Anonymous),
         }
     }
 
-    async fn find(&self, registry: &Registry, stale: Option<Secret>) -> Result<Credential, Arc<Error>> {
+    async fn find(&self, registry: &Registry, demand: Demand) -> Result<Credential, Arc<Error>> {
         let own = rule(&self.config, registry);
         if let Some((user, file)) = own.and_then(|rule| rule.username.as_ref().zip(rule.password_file.as_ref())) {
             return configured(user.clone(), file.clone()).await.map_err(Arc::new);
@@ -124,37 +137,21 @@ impl Credentials {
         if is_public && self.is_anonymous(&key) {
             return Ok(Credential::Anonymous);
         }
-        match self.token_under(key.clone(), *wanted, Some(registry), stale).await {
+        match self.token_under(key.clone(), *wanted, Some(registry), demand).await {
             Ok(token) => Ok(Credential::Basic(token.basic)),
             Err(error) if is_public => Ok(self.go_anonymous(key, &error)),
             Err(error) => Err(error),
         }
     }
 
-    /// A token that is not `stale`, minted if need be, for `registry` if one asked.
-    pub async fn token(&self, wanted: Wanted, registry: Option<&Registry>) -> Minted {
+    /// A token that will do, minted if need be, for `registry` if one asked.
+    pub async fn token(&self, wanted: Wanted, registry: Option<&Registry>, demand: Demand) -> Minted {
         let key = key_of(&wanted).await?;
-        self.token_under(key, wanted, registry, None).await
+        self.token_under(key, wanted, registry, demand).await
     }
 
-    /// A token that is minted now, whatever is at hand, which stays when none can be had.
-    pub async fn token_anew(&self, wanted: Wanted, registry: &Registry) -> Minted {
-        let key = key_of(&wanted).await?;
-        let (tokens, of) = (self.tokens.clone(), key.clone());
-        let found = spawn_blocking(move || at_hand::usable(&tokens, &of, None)).await;
-        let found = found.map_err(|_| Error::GivenUp(GivenUp)).and_then(|found| found.map_err(Error::Store));
-        let at_hand = found.map_err(Arc::new)?.map(|token| token.basic);
-        self.token_under(key, wanted, Some(registry), at_hand).await
-    }
-
-    async fn token_under(
-        &self,
-        key: TokenKey,
-        wanted: Wanted,
-        registry: Option<&Registry>,
-        stale: Option<Secret>,
-    ) -> Minted {
-        if let Some(token) = self.in_memory(&key, stale.as_ref()) {
+    async fn token_under(&self, key: TokenKey, wanted: Wanted, registry: Option<&Registry>, demand: Demand) -> Minted {
+        if let Some(token) = self.in_memory(&key, &demand) {
             return Ok(token);
         }
         let work = || {
@@ -163,12 +160,12 @@ impl Credentials {
                 key: key.clone(),
                 wanted: wanted.clone(),
                 registry: registry.map(ToString::to_string),
-                stale,
+                demand,
                 is_interactive: self.is_interactive,
             };
             let (memory, renewed, key) = (Arc::clone(&self.memory), Arc::clone(&self.renewed), key.clone());
             async move {
-                let is_renewal = attempt.stale.is_some();
+                let is_renewal = matches!(attempt.demand, Demand::Instead(_));
                 let minted = attempt.run().await.map_err(Arc::new)?;
                 if is_renewal {
                     lock(&renewed).insert(key.clone(), (minted.basic.clone(), Instant::now()));
@@ -183,19 +180,19 @@ impl Credentials {
         }
     }
 
-    /// The token in memory, unless it is the stale one; that one, too, if it was itself got in its predecessor's place just
-    /// now.
-    fn in_memory(&self, key: &TokenKey, stale: Option<&Secret>) -> Option<AuthorizationToken> {
+    /// The token in memory if it will do; a refused one, too, if it was itself got in its predecessor's place just now.
+    fn in_memory(&self, key: &TokenKey, demand: &Demand) -> Option<AuthorizationToken> {
         let token = lock(&self.memory).get(key).map(|(_, token)| token.clone())?;
         if !token.is_usable(SystemTime::now()) {
             return None;
         }
-        if stale != Some(&token.basic) {
+        if demand.takes(&token) {
             return Some(token);
         }
         let renewed = lock(&self.renewed);
         let is_new = |(secret, at): &(Secret, Instant)| *secret == token.basic && at.elapsed() < RENEWALS_APART;
-        if renewed.get(key).is_some_and(is_new) { Some(token) } else { None }
+        let is_refused = matches!(demand, Demand::Instead(_));
+        if is_refused && renewed.get(key).is_some_and(is_new) { Some(token) } else { None }
     }
 
     fn is_anonymous(&self, key: &TokenKey) -> bool {

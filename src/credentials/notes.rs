@@ -26,6 +26,8 @@ const FAILURE: Duration = Duration::from_secs(30);
 const POSTPONED: Duration = Duration::from_mins(5);
 /// How long a login is known that is not repeated.
 const LOGIN: Duration = Duration::from_hours(24 * 365);
+/// Stands for every token.
+const EVERY: &str = "every";
 /// No token that Amazon's helper left behind lives longer.
 const NO_FORMER: Duration = Duration::from_hours(13);
 /// How long it is believed that nobody answers at the metadata service; the key changes with the next start.
@@ -39,7 +41,7 @@ const WAY: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "
 /// What an entry of the store is, as it is written beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum About {
+pub(super) enum About {
     /// An authorization token.
     Token {
         /// Whose, and for what.
@@ -146,11 +148,15 @@ pub(super) fn forget(tokens: &TokenStore, token: &TokenKey) {
 
 /// Whether a person asked to forget what Amazon's helper left behind.
 pub(super) fn is_former_forgotten(tokens: &TokenStore, token: &TokenKey) -> bool {
-    get(tokens, &key("former", token.as_str())).is_some()
+    [token.as_str(), EVERY].into_iter().any(|which| get(tokens, &key("former", which)).is_some())
 }
 
 pub(super) fn forget_former(tokens: &TokenStore, token: &TokenKey) {
     put(tokens, &key("former", token.as_str()), &About::NoFormer, empty(), SystemTime::now() + NO_FORMER);
+}
+
+pub(super) fn forget_every_former(tokens: &TokenStore) {
+    put(tokens, &key("former", EVERY), &About::NoFormer, empty(), SystemTime::now() + NO_FORMER);
 }
 
 /// Remembers that somebody logged in to a registry: clients that list before they get must find it.
@@ -160,7 +166,7 @@ pub fn remember_login(tokens: &TokenStore, registry: &str) {
 }
 
 /// Forgets that somebody logged in to a registry.
-pub fn forget_login(tokens: &TokenStore, registry: &str) {
+pub(super) fn forget_login(tokens: &TokenStore, registry: &str) {
     if let Err(error) = tokens.remove(&key("login", registry)) {
         debug!(error = chain(&error), "not forgotten");
     }

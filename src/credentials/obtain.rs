@@ -14,9 +14,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    About, Error, Failure, Wanted,
+    Error, Failure, Wanted,
     at_hand::{self, AtHand},
-    former, notes,
+    former,
+    notes::{self, About},
     person::ask,
 };
 use crate::{
@@ -39,10 +40,31 @@ pub(super) struct Attempt {
     pub(super) wanted: Wanted,
     /// Which registry asked.
     pub(super) registry: Option<String>,
-    /// A token that was refused.
-    pub(super) stale: Option<Secret>,
+    pub(super) demand: Demand,
     /// Whether there is a person to ask.
     pub(super) is_interactive: bool,
+}
+
+/// Which token will do.
+#[derive(Clone, Debug)]
+pub enum Demand {
+    /// Any that is good.
+    Usual,
+    /// Another one than this, which a registry refused.
+    Instead(Secret),
+    /// One that is minted now.
+    Anew,
+}
+
+impl Demand {
+    /// Whether a token will do that is good in itself.
+    pub(super) fn takes(&self, token: &AuthorizationToken) -> bool {
+        match self {
+            Self::Usual => true,
+            Self::Instead(refused) => *refused != token.basic,
+            Self::Anew => false,
+        }
+    }
 }
 
 type Minted = Result<AuthorizationToken, MintError>;
@@ -73,12 +95,12 @@ impl Attempt {
             (found, _) => found?,
         };
         match at_hand {
-            AtHand::Token(token) if self.stale.as_ref() != Some(&token.basic) => return Ok(token),
-            // whoever brings a stale token has just talked to the registry: the network is there
-            AtHand::Failure(failure) if self.stale.is_none() => return Err(failure),
+            AtHand::Token(token) if self.demand.takes(&token) => return Ok(token),
+            // whoever was refused a token has just talked to the registry: the network is there
+            AtHand::Failure(failure) if matches!(self.demand, Demand::Usual) => return Err(failure),
             _ => {}
         }
-        if let Some(token) = former.filter(|_| self.stale.is_none() && usable.is_none()) {
+        if let Some(token) = former.filter(|_| matches!(self.demand, Demand::Usual) && usable.is_none()) {
             self.keep(lock, &token).await?;
             return Ok(token);
         }
@@ -115,8 +137,8 @@ impl Attempt {
     }
 
     async fn usable(&self) -> Result<Option<AuthorizationToken>, Error> {
-        let stale = self.stale.clone();
-        let usable = self.blocking(move |attempt| at_hand::usable(&attempt.tokens, &attempt.key, stale.as_ref()));
+        let demand = self.demand.clone();
+        let usable = self.blocking(move |attempt| at_hand::usable(&attempt.tokens, &attempt.key, &demand));
         usable.await?.map_err(Error::Store)
     }
 
@@ -133,11 +155,11 @@ impl Attempt {
 
     /// Waits for the entry's lock, which other processes mint under: the second one finds the first one's token.
     async fn look(&self) -> Result<Found, Error> {
-        let stale = self.stale.clone();
+        let demand = self.demand.clone();
         self.blocking(move |attempt| {
             let (tokens, key) = (&attempt.tokens, &attempt.key);
             let lock = tokens.lock(key);
-            let usable = at_hand::usable(tokens, key, stale.as_ref())?;
+            let usable = at_hand::usable(tokens, key, &demand)?;
             let at_hand = at_hand::look(tokens, key, &attempt.wanted)?;
             let session = notes::session(tokens, &attempt.wanted);
             let known = Known { code: None, session, no_metadata: notes::no_metadata(tokens) };
@@ -280,13 +302,4 @@ struct Disk {
     key: TokenKey,
     wanted: Wanted,
     registry: Option<String>,
-}
-
-/// When a token is to be renewed by somebody who has the time: a little after its half life, not all at once.
-pub(super) fn renewal_of(token_key: &TokenKey, refresh_at: SystemTime, expires_at: SystemTime) -> SystemTime {
-    /// Many machines that were started together renew apart.
-    const SPREAD: Duration = Duration::from_mins(5);
-    let room = expires_at.duration_since(refresh_at).unwrap_or_default() / 4;
-    let share = u32::from(u8::from_str_radix(token_key.as_str().get(..2).unwrap_or("0"), 16).unwrap_or(0));
-    refresh_at + SPREAD.min(room) * share / 256
 }

@@ -33,7 +33,7 @@ pub struct Known {
 /// What an attempt taught beside its outcome, for the next one.
 #[derive(Debug, Default)]
 pub struct Learned {
-    /// Credentials that a code was spent on.
+    /// Credentials that a code was spent on now.
     pub session: Option<Session>,
     /// Whether nobody answered at the metadata service.
     pub no_metadata: bool,
@@ -45,10 +45,12 @@ pub async fn mint(
     identity: &Identity,
     known: Known,
 ) -> (Result<AuthorizationToken, MintError>, Learned) {
+    let known_until = known.session.as_ref().map(|session| session.expires_at);
     let mut codes = Codes { code: known.code, session: known.session };
     let mut no_metadata = known.no_metadata;
     let outcome = attempt(scope, identity, &mut codes, &mut no_metadata).await;
-    (outcome, Learned { session: codes.session, no_metadata })
+    let session = codes.session.filter(|session| Some(session.expires_at) != known_until);
+    (outcome, Learned { session, no_metadata })
 }
 
 async fn attempt(

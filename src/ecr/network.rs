@@ -48,7 +48,7 @@ pub(super) fn of_network(action: &str, error: &(dyn Error + 'static)) -> MintErr
             "the proxy refuses to connect to AWS",
             "have it let the host through, or write the host into NO_PROXY if it needs no proxy; HTTPS_PROXY names the proxy",
         )
-    } else if has(&["tunnel error", "proxy"]) {
+    } else if has(&["tunnel error", "proxy connect"]) {
         let why = said.rsplit("underlying connection: ").next().unwrap_or_default();
         let cause = format!("{action}: the proxy cannot be reached: {why}");
         return MintError::new(

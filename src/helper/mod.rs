@@ -11,7 +11,6 @@ mod handover;
 pub mod kubelet;
 mod program;
 mod tokens;
-mod whose;
 
 use std::io::{self, IsTerminal as _, Read, Write};
 
@@ -23,12 +22,11 @@ pub use tokens::{Sought, mint};
 use crate::{
     chain::chain,
     config::Config,
-    credentials::{AtHand, Selection},
+    credentials::{AtHand, Selection, Whose, is_ecr_by_name, whose},
     environment::{self, Storing},
     oci::server_host,
 };
 use call::Asked;
-use whose::{Whose, is_ecr_by_name, whose};
 
 /// A request is a host name or a small JSON object; what is longer is not one.
 const LONGEST_INPUT: u64 = 4 * 1024 * 1024;

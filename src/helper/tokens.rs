@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::answer::Answer;
 use crate::{
     config::Config,
-    credentials::{self, AtHand, Credentials, Error, Selection, Wanted, Way, token_store},
+    credentials::{self, AtHand, Credentials, Demand, Error, Selection, Wanted, Way, token_store},
     ecr::AuthorizationToken,
     oci::{Registry, server_host},
     store::TokenStoreError,
@@ -39,9 +39,7 @@ impl Sought {
 
     /// Drops what is at hand, and that somebody logged in.
     pub(super) fn forget(&self) -> Result<(), TokenStoreError> {
-        let tokens = token_store(&self.config);
-        credentials::forget_login(&tokens, self.registry.as_str());
-        credentials::forget(&tokens, &self.wanted)
+        credentials::forget(&token_store(&self.config), &self.registry, &self.wanted)
     }
 
     /// The answer to a `get` of `server` when there is no token.
@@ -83,14 +81,14 @@ pub(super) fn listed(config: &Config, selection: &Selection) -> Result<Map<Strin
 /// The cold way: a token is minted in this process, and the answer to a `get` of `server` is made of it.
 #[must_use]
 pub fn mint(server: &str, sought: &Sought) -> Answer {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    let credentials = Credentials::new(Arc::new(sought.config.clone()), token_store(&sought.config)).interactive();
+    let minted = credentials::run_to_end(async {
+        credentials.token(sought.wanted.clone(), Some(&sought.registry), Demand::Usual).await
+    });
+    let minted = match minted {
+        Ok(minted) => minted,
         Err(error) => return Answer::error(&error, "the system gives this process no threads or file descriptors"),
     };
-    let credentials = Credentials::new(Arc::new(sought.config.clone()), token_store(&sought.config)).interactive();
-    let minted = runtime.block_on(credentials.token(sought.wanted.clone(), Some(&sought.registry)));
-    // a thread that waits for another process's lock must not hold this one back
-    runtime.shutdown_background();
     match minted {
         Ok(token) => found(server, &token),
         Err(error) => sought.no_token(server, &error),

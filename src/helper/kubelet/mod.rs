@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use crate::{
     chain::chain,
     config::Config,
-    credentials::{self, AtHand, Credentials, Selection, Wanted, Way},
+    credentials::{self, AtHand, Credentials, Demand, Selection, Wanted, Whose, whose},
     ecr::{AuthorizationToken, MintError, ROLE_ANNOTATION, mint_with_web_identity},
     environment,
-    oci::{Registry, server_host},
+    oci::Registry,
     secret::Secret,
 };
 use message::Request;
@@ -90,16 +90,11 @@ fn answer(input: &mut dyn Read) -> Result<(String, Option<String>), Failure> {
 }
 
 fn login(request: &Request) -> Result<Login, Failure> {
-    // a name that is no registry's means Docker Hub
-    let Ok(registry) = server_host(request.registry()).parse::<Registry>() else { return Ok(Login::Anonymous(None)) };
-    let loaded = environment::load()
-        .map_err(|error| Failure::of(&error, "correct the configuration; check it with: longshore config check"))?;
-    let config = loaded.config;
-    // a rule may be about one port; the others are about the host
-    let with_port = request.registry().parse().ok().filter(|it| credentials::rule(&config, it).is_some());
-    let registry = with_port.unwrap_or(registry);
-    let Way::Token(wanted) = credentials::way(&config, &registry, &Selection::default()) else {
-        // nothing is handed to a registry that is not ECR's, and the pull may well do without
+    let config = environment::load()
+        .map_err(|error| Failure::of(&error, "correct the configuration; check it with: longshore config check"))?
+        .config;
+    // nothing is handed to a registry that is not ECR's, and the pull may well do without
+    let Whose::Ecr(registry, wanted) = whose(&config, request.registry(), &Selection::default()) else {
         return Ok(Login::Anonymous(None));
     };
     let found = match &request.service_account_token {
@@ -128,7 +123,8 @@ fn by_node(config: Config, registry: &Registry, wanted: &Wanted) -> Result<Autho
         Err(error) => return Err(Failure::of(&error, "the token store must belong to the kubelet's user alone")),
     }
     let credentials = Credentials::new(Arc::new(config), tokens);
-    block_on(credentials.token(wanted.clone(), Some(registry)))?.map_err(|error| failed(&error))
+    let minted = block_on(credentials.token(wanted.clone(), Some(registry), Demand::Usual))?;
+    minted.map_err(|error| failed(&error))
 }
 
 /// A token with the rights of the role that the pod's service account may assume; `None` where no role and no login is
@@ -165,13 +161,7 @@ fn by_service_account(
     minted.map(Some).map_err(|error| Failure::new(format!("{wanted}, role {role}: {error}"), error.remedy))
 }
 
-/// Runs `work` to its end: only for it are a runtime, TLS and the AWS SDK set up.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Failure::of(&error, "the system gives this process no threads or file descriptors"))?;
-    let output = runtime.block_on(work);
-    // a thread that waits for another process's lock must not hold this one back
-    runtime.shutdown_background();
-    Ok(output)
+    let done = credentials::run_to_end(work);
+    done.map_err(|error| Failure::of(&error, "the system gives this process no threads or file descriptors"))
 }

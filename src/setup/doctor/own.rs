@@ -84,8 +84,8 @@ fn tokens(around: &Surroundings) -> Finding {
     // what is not there is not found, but on the way the key is looked at
     let nobody = TokenKey::new("nobody");
     let listed = tokens.get(&nobody).and_then(|_| tokens.list());
-    let dir = around.cache_dir.join("tokens");
-    let kept = match &around.config.token_store {
+    let dir = tokens.dir().to_owned();
+    let kept = match environment::token_protection(&around.config) {
         TokenProtection::Memory => return check.ok("tokens are in the daemon's memory only"),
         TokenProtection::File => "in files for this user alone",
         TokenProtection::EncryptedFile(_) => "in encrypted files",

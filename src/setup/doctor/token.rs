@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     chain::chain,
-    credentials::{AtHand, Credentials, Error, Wanted, Way, at_hand, forget_failures},
+    credentials::{AtHand, Credentials, Demand, Error, Wanted, Way, at_hand, forget_failures},
     ecr::{AuthorizationToken, words},
     oci::Registry,
 };
@@ -68,7 +68,7 @@ async fn token(
         _ if is_offline => return check.skipped("none at hand, and --offline asks for none"),
         _ => {}
     }
-    match credentials.token(wanted.clone(), Some(registry)).await {
+    match credentials.token(wanted.clone(), Some(registry), Demand::Usual).await {
         Ok(token) => check.ok(times("minted just now", &token)),
         Err(error) => failed(check, wanted, &error),
     }

@@ -117,10 +117,16 @@ impl TokenStore {
         Self { dir: cache_dir.join("tokens"), protection }
     }
 
-    /// A store that keeps nothing and finds nothing.
+    /// Whether anything is kept here.
     #[must_use]
-    pub fn disabled() -> Self {
-        Self { dir: PathBuf::new(), protection: Protection::Nothing }
+    pub fn keeps(&self) -> bool {
+        !matches!(self.protection, Protection::Nothing)
+    }
+
+    /// The folder of tokens, which need not exist.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// What is kept under `key`, expired or not; `None` when there is nothing that can be understood.

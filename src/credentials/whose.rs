@@ -4,16 +4,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::{Selection, Wanted, Way, rule, way};
 use crate::{
     config::Config,
-    credentials::{Selection, Wanted, Way, rule, way},
     ecr::EcrRegistry,
     oci::{Registry, server_address, server_host},
 };
 
 /// Who answers for a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub enum Whose {
     /// We do, with a token for this registry.
     Ecr(Registry, Box<Wanted>),
     /// It is used without credentials.
@@ -23,12 +23,14 @@ pub(super) enum Whose {
 }
 
 /// Whether the name alone says that the server is an ECR registry.
-pub(super) fn is_ecr_by_name(server: &str) -> bool {
+#[must_use]
+pub fn is_ecr_by_name(server: &str) -> bool {
     EcrRegistry::parse(&server_host(server)).is_some()
 }
 
 /// Who answers for `server`, with the rights of `selection`.
-pub(super) fn whose(config: &Config, server: &str, selection: &Selection) -> Whose {
+#[must_use]
+pub fn whose(config: &Config, server: &str, selection: &Selection) -> Whose {
     let (host, port) = server_address(server);
     let of_registry = |registry: Registry| match way(config, &registry, selection) {
         Way::Token(wanted) => Whose::Ecr(registry, wanted),
