@@ -62,6 +62,8 @@ impl Place {
     /// The token that the registry called `name` needs.
     pub(super) fn asked(&self, name: &str, profile: Option<String>) -> Result<Asked, Problem> {
         let host = server_host(name);
+        let example = "give the host of an ECR registry, such as 123456789012.dkr.ecr.us-east-1.amazonaws.com";
+        host.parse::<Registry>().map_err(|error| Problem::new(chain(&error), example))?;
         match whose(&self.config, name, &Selection { profile }) {
             Whose::Ecr(registry, wanted) => Ok(Asked { registry, wanted: *wanted }),
             Whose::Nobody => {
@@ -72,7 +74,7 @@ impl Place {
             }
             Whose::Foreign => {
                 let remedy = format!(
-                    "give the host of an ECR registry, such as 123456789012.dkr.ecr.us-east-1.amazonaws.com; for another \
+                    "{example}; for another \
                      name of one add a [[registry]] table with match and alias; others have their own: docker login {host}"
                 );
                 Err(Problem::new(format!("{host} is not an Amazon ECR registry"), remedy))

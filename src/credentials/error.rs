@@ -53,8 +53,11 @@ pub enum Error {
 
 impl Error {
     pub(super) fn remembered(wanted: &Wanted, failure: Failure, wait: Duration) -> Self {
-        let remedy =
-            format!("{} (not tried again for {} s; at once: longshore login)", failure.remedy, wait.as_secs().max(1));
+        let remedy = format!(
+            "{} (not tried again for {} s; at once: longshore login REGISTRY)",
+            failure.remedy,
+            wait.as_secs().max(1)
+        );
         Self::Remembered { wanted: Box::new(wanted.clone()), failure, wait, remedy }
     }
 

@@ -1,8 +1,8 @@
 //! What is remembered between processes beside tokens: failures that would only repeat themselves, spent one-time codes,
-//! and that there is no metadata service.
+//! logins, and that there is no metadata service.
 //!
-//! Kept in the token store, under keys and with the protection of tokens. A failure is remembered for seconds, and only
-//! where the configuration, which is part of the key, would have to change to mend it.
+//! Kept in the token store, under keys and with the protection of tokens. A failure is remembered for seconds: for want of
+//! an answer, or where the configuration, which is part of the key, would have to change to mend it.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use super::{Wanted, wanted::boot};
+use super::{Wanted, person::PERSON, wanted::boot};
 use crate::{
     chain::chain,
     ecr::{Session, is_ec2},
@@ -32,8 +32,8 @@ const EVERY: &str = "every";
 const NO_FORMER: Duration = Duration::from_hours(13);
 /// How long it is believed that nobody answers at the metadata service; the key changes with the next start.
 const NO_METADATA: Duration = Duration::from_hours(24 * 365);
-/// The same on an EC2 instance, where somebody should.
-const NO_METADATA_ON_EC2: Duration = Duration::from_mins(10);
+/// The same on an EC2 instance, where somebody should, and where the system does not tell one start from the next.
+const NO_METADATA_FOR_NOW: Duration = Duration::from_mins(10);
 
 /// The variables that decide how AWS is reached.
 const WAY: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy", "AWS_CA_BUNDLE"];
@@ -60,6 +60,8 @@ pub(super) enum About {
     Postponed,
     /// Nobody answers at the metadata service.
     NoMetadata,
+    /// A person is being asked for a one-time code.
+    Asking,
     /// What Amazon's helper left behind is not wanted.
     NoFormer,
     /// Somebody logged in to a registry, whose token is minted when it is asked for.
@@ -205,6 +207,25 @@ pub(super) fn lock_session(tokens: &TokenStore, wanted: &Wanted) -> Result<File,
     tokens.lock(&session_key(wanted))
 }
 
+/// Whether a person is being asked for a code of this identity's device.
+pub(super) fn is_asking(tokens: &TokenStore, wanted: &Wanted) -> bool {
+    get(tokens, &asking_key(wanted)).is_some()
+}
+
+pub(super) fn begin_asking(tokens: &TokenStore, wanted: &Wanted) {
+    put(tokens, &asking_key(wanted), &About::Asking, empty(), SystemTime::now() + PERSON);
+}
+
+pub(super) fn end_asking(tokens: &TokenStore, wanted: &Wanted) {
+    if let Err(error) = tokens.remove(&asking_key(wanted)) {
+        debug!(error = chain(&error), "not forgotten");
+    }
+}
+
+fn asking_key(wanted: &Wanted) -> TokenKey {
+    key("asking", &wanted.describe_identity())
+}
+
 /// Sessions are good in every region: the identity is the key, without the scope.
 fn session_key(wanted: &Wanted) -> TokenKey {
     key("session", &wanted.describe_identity())
@@ -216,7 +237,8 @@ pub(super) fn no_metadata(tokens: &TokenStore) -> bool {
 }
 
 pub(super) fn remember_no_metadata(tokens: &TokenStore) {
-    let time = if is_ec2() { NO_METADATA_ON_EC2 } else { NO_METADATA };
+    let is_of_this_start = !boot().is_empty();
+    let time = if is_ec2() || !is_of_this_start { NO_METADATA_FOR_NOW } else { NO_METADATA };
     put(tokens, &no_metadata_key(), &About::NoMetadata, empty(), SystemTime::now() + time);
 }
 
@@ -228,8 +250,9 @@ pub(super) fn forget_no_metadata(tokens: &TokenStore) {
 }
 
 fn no_metadata_key() -> TokenKey {
-    let endpoint = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_default();
-    key("no metadata service", &format!("{endpoint}\n{}", boot()))
+    let endpoint = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"]
+        .map(|name| std::env::var_os(name).unwrap_or_default());
+    key("no metadata service", &format!("{endpoint:?}\n{}", boot()))
 }
 
 fn empty() -> Secret {

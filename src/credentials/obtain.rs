@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -18,11 +18,11 @@ use super::{
     at_hand::{self, AtHand},
     former,
     notes::{self, About},
-    person::ask,
+    person::PERSON,
 };
 use crate::{
     chain::chain,
-    ecr::{self, AuthorizationToken, Known, Learned, Mfa, MintError, MintErrorKind, Session, mint},
+    ecr::{AuthorizationToken, Known, Learned, MintError, MintErrorKind, mint},
     flight::GivenUp,
     secret::Secret,
     store::{Entry, TokenKey, TokenStore, TokenStoreError},
@@ -31,7 +31,7 @@ use crate::{
 /// A token is there or the attempt is over within this time: a second is left of the helper's 8 to say why.
 const DEADLINE: Duration = Duration::from_secs(7);
 /// The same when a token is at hand that is still good: nobody should wait long for a newer one.
-const RENEWAL: Duration = Duration::from_secs(2);
+const RENEWAL: Duration = Duration::from_secs(4);
 
 /// One attempt.
 pub(super) struct Attempt {
@@ -67,7 +67,7 @@ impl Demand {
     }
 }
 
-type Minted = Result<AuthorizationToken, MintError>;
+pub(super) type Minted = Result<AuthorizationToken, MintError>;
 
 /// What is on disk once the lock is held.
 struct Found {
@@ -105,7 +105,9 @@ impl Attempt {
             return Ok(token);
         }
         let until = if usable.is_some() { Instant::now() + RENEWAL } else { deadline };
-        match (self.mint(known, until.min(deadline)).await, usable) {
+        // nobody is disturbed for a token that can wait
+        let may_ask = self.is_interactive && usable.is_none();
+        match (self.mint(known, until.min(deadline), may_ask).await, usable) {
             (Ok(token), _) => {
                 info!(wanted = %self.wanted, identity = %self.wanted.identity, "authorization token minted");
                 self.keep(lock, &token).await?;
@@ -131,7 +133,7 @@ impl Attempt {
         if let Some(token) = usable.filter(is_new) {
             return Ok(token);
         }
-        let token = self.mint(known, deadline).await.map_err(|error| self.failed(error))?;
+        let token = self.mint(known, deadline, false).await.map_err(|error| self.failed(error))?;
         self.keep(lock, &token).await?;
         Ok(token)
     }
@@ -142,15 +144,28 @@ impl Attempt {
         usable.await?.map_err(Error::Store)
     }
 
+    /// Waits for other processes until `deadline`; longer while a person is being asked, if there is one here as well.
     async fn look_until(&self, deadline: Instant) -> Result<Found, Error> {
         let started = Instant::now();
-        let silent = || {
-            let time = started.elapsed().as_secs_f32().round();
+        if let Ok(found) = timeout_at(deadline, self.look()).await {
+            return found;
+        }
+        let is_asking = self.is_asking().await;
+        if is_asking
+            && self.is_interactive
+            && let Ok(found) = timeout(PERSON, self.look()).await
+        {
+            return found;
+        }
+        let time = started.elapsed().as_secs_f32().round();
+        let (cause, remedy) = if is_asking {
+            let cause = "a person is being asked for a one-time code by another process".to_owned();
+            (cause, "enter the code there, then try again")
+        } else {
             let cause = format!("another process that mints this token did not end within {time} s");
-            let remedy = "look for a process that is stopped or hangs: pgrep -af docker-credential; and end it";
-            self.failed(MintError { remedy: remedy.to_owned(), ..MintError::silent(cause) })
+            (cause, "look for a process that is stopped or hangs: pgrep -af docker-credential; and end it")
         };
-        timeout_at(deadline, self.look()).await.unwrap_or_else(|_| Err(silent()))
+        Err(self.failed(MintError { remedy: remedy.to_owned(), ..MintError::silent(cause) }))
     }
 
     /// Waits for the entry's lock, which other processes mint under: the second one finds the first one's token.
@@ -164,14 +179,15 @@ impl Attempt {
             let session = notes::session(tokens, &attempt.wanted);
             let known = Known { code: None, session, no_metadata: notes::no_metadata(tokens) };
             let former = attempt.registry.as_deref().and_then(|registry| former::token(&attempt.wanted, registry));
-            let former = former.filter(|_| !notes::is_former_forgotten(tokens, key));
+            // who wants nothing kept wants nothing of what was kept
+            let former = former.filter(|_| tokens.keeps() && !notes::is_former_forgotten(tokens, key));
             Ok(Found { lock, usable, at_hand, known, former })
         })
         .await?
         .map_err(Error::Store)
     }
 
-    async fn mint(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
+    async fn mint(&self, known: Known, deadline: Instant, may_ask: bool) -> Result<AuthorizationToken, MintError> {
         let (mut session, no_metadata) = (known.session.clone(), known.no_metadata);
         let mut outcome = self.mint_in_time(known, deadline).await;
         if session.is_some() && outcome.as_ref().is_err_and(|error| error.kind == MintErrorKind::CredentialsFailed) {
@@ -183,42 +199,14 @@ impl Attempt {
         match outcome {
             Err(MintError { kind: MintErrorKind::MfaNeeded, mfa: Some(ref mfa), .. }) => {
                 let mfa = mfa.clone();
-                self.mint_with_code(&mfa, Known { code: None, session, no_metadata }, deadline).await.unwrap_or(outcome)
+                let known = Known { code: None, session, no_metadata };
+                self.mint_with_code(&mfa, known, deadline, may_ask).await.unwrap_or(outcome)
             }
             outcome => outcome,
         }
     }
 
-    /// With a code, or with the session that another process opened with one meanwhile; `None` when there is no code.
-    async fn mint_with_code(&self, mfa: &Mfa, known: Known, deadline: Instant) -> Option<Minted> {
-        let Known { session, no_metadata, .. } = known;
-        let opening = self.blocking(|attempt| {
-            let lock = notes::lock_session(&attempt.tokens, &attempt.wanted);
-            (lock, notes::session(&attempt.tokens, &attempt.wanted))
-        });
-        let (_lock, opened) = timeout_at(deadline, opening).await.ok()?.ok()?;
-        let end = |session: &Session| session.expires_at;
-        if opened.as_ref().map(end) != session.as_ref().map(end) {
-            let outcome = self.mint_in_time(Known { code: None, session: opened, no_metadata }, deadline).await;
-            if !matches!(&outcome, Err(error) if error.kind == MintErrorKind::MfaNeeded) {
-                return Some(outcome);
-            }
-        }
-        let asked = Instant::now();
-        let code = match &mfa.command {
-            Some(command) => match timeout_at(deadline, ecr::code(command)).await {
-                Ok(Ok(code)) => code,
-                Ok(Err(error)) => return Some(Err(error)),
-                Err(_) => return Some(Err(MintError::silent("mfa_command did not end in time"))),
-            },
-            None if self.is_interactive => ask(mfa).await?,
-            None => return None,
-        };
-        let deadline = if mfa.command.is_some() { deadline } else { deadline + asked.elapsed() };
-        Some(self.mint_in_time(Known { code: Some(code), session, no_metadata }, deadline).await)
-    }
-
-    async fn mint_in_time(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
+    pub(super) async fn mint_in_time(&self, known: Known, deadline: Instant) -> Result<AuthorizationToken, MintError> {
         let started = Instant::now();
         let work = mint(&self.wanted.scope, &self.wanted.identity, known);
         let Ok((outcome, learned)) = timeout_at(deadline, work).await else {
@@ -285,7 +273,10 @@ impl Attempt {
     }
 
     /// Runs what touches the disk where it may block.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Disk) -> T + Send + 'static) -> Result<T, Error> {
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let disk = Disk {
             tokens: self.tokens.clone(),
             key: self.key.clone(),
@@ -297,9 +288,9 @@ impl Attempt {
 }
 
 /// What work on the disk needs of an attempt.
-struct Disk {
-    tokens: TokenStore,
-    key: TokenKey,
-    wanted: Wanted,
+pub(super) struct Disk {
+    pub(super) tokens: TokenStore,
+    pub(super) key: TokenKey,
+    pub(super) wanted: Wanted,
     registry: Option<String>,
 }

@@ -1,18 +1,22 @@
-//! Which token a registry needs: whose, and for what. Rules of the configuration, then the environment's forms, then AWS's.
+//! Which token a registry needs: whose, and for what. The environment's forms, then the rules of the configuration, then
+//! AWS's own ways.
 //!
 //! Reads the environment and the AWS configuration files; asks nobody.
 
 use std::{
     env,
+    ffi::{OsStr, OsString},
     fmt::{self, Write as _},
     fs,
 };
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, IdentityRule, RegistryRule},
-    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, TokenScope},
+    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, SignInBy, TokenScope, source},
     oci::Registry,
     store::TokenKey,
 };
@@ -46,6 +50,8 @@ const IDENTITIES: [&str; 13] = [
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
 ];
+/// The variables that name the file of a web identity token.
+const TOKEN_FILES: [&str; 2] = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
 /// Changes at each start of the machine; the roles of two machines that share a home must not be mixed up.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -98,29 +104,58 @@ impl Wanted {
 
     /// Everything that decides whose token it is.
     pub(super) fn describe_identity(&self) -> String {
-        let mut description = format!("{:?}\n", self.identity);
-        describe_variables(&ENDPOINTS, &mut description);
-        let profile = if let Some(profile) = &self.identity.profile {
-            profile.clone()
-        } else {
-            describe_variables(&IDENTITIES, &mut description);
-            if env::var_os("AWS_ACCESS_KEY_ID").is_none_or(|id| id.is_empty()) {
-                // the role of the machine itself may be what is found
-                description.push_str(&boot());
-            }
-            Profiles::selected().0
-        };
-        description.push_str(&Profiles::read().describe(&profile));
+        let place = Place { variable: &|name| env::var_os(name), profiles: &Profiles::read(), boot: &boot() };
+        let mut description = describe(&self.identity, &place);
+        if let SignInBy::SignIn(sign_in) = source(&self.identity) {
+            // who signed out, or signed in anew after that, is somebody else
+            description.push_str(&sign_in.registration().unwrap_or_default());
+        }
         description
     }
 }
 
-fn describe_variables(names: &[&str], description: &mut String) {
-    for name in names {
-        if let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) {
-            writeln!(description, "{name}={}", value.display()).expect("writing to a String cannot fail");
+/// What decides whose token it is beside the names of an identity.
+struct Place<'a> {
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+    profiles: &'a Profiles,
+    boot: &'a str,
+}
+
+fn describe(identity: &Identity, place: &Place<'_>) -> String {
+    let variable = |name: &str| (place.variable)(name).filter(|value| !value.is_empty());
+    let mut description = format!("{identity:?}\n");
+    let mut add = |names: &[&str]| {
+        for name in names {
+            if let Some(value) = variable(name) {
+                writeln!(description, "{name}={}", value.display()).expect("writing to a String cannot fail");
+            }
+        }
+    };
+    add(&ENDPOINTS);
+    let profile = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
+    let sections = place.profiles.describe(&profile);
+    // a profile of its own may lead back to the surroundings
+    let is_surrounded = identity.profile.is_none() || sections.contains("] credential_source=");
+    if is_surrounded {
+        add(&IDENTITIES);
+        let has_keys = variable("AWS_ACCESS_KEY_ID").is_some();
+        if let Some(subject) = TOKEN_FILES.iter().find_map(|name| subject(&variable(name)?)) {
+            description.push_str(&subject);
+        }
+        if !has_keys {
+            // the role of the machine itself may be what is found
+            description.push_str(place.boot);
         }
     }
+    description + &sections
+}
+
+/// For whom a web identity token is: its file has the same name in every pod, and its content changes by the hour.
+fn subject(file: &OsStr) -> Option<String> {
+    let token = fs::read_to_string(file).ok()?;
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    Some(format!("{} {}\n", claims["iss"], claims["sub"]))
 }
 
 /// What stays the same until the machine is started again; empty where the system does not say.

@@ -47,7 +47,8 @@ pub struct Role {
 pub struct Mfa {
     /// Its serial number or ARN.
     pub serial: String,
-    /// The command that prints the code; without one a person is asked.
+    /// The command that prints the code; without one a person is asked. It may hold a secret and is never written down.
+    #[serde(skip_serializing, default)]
     pub command: Option<String>,
 }
 

@@ -112,6 +112,15 @@ impl SignIn {
         dirs::home_dir().map(|home| home.join(".aws/sso/cache").join(hex).with_extension("json"))
     }
 
+    /// What changes when a person signs out and in again: the client that was registered for it. `None` when nobody is
+    /// signed in.
+    #[must_use]
+    pub fn registration(&self) -> Option<String> {
+        let text = fs::read_to_string(self.file()?).ok()?;
+        let cached: serde_json::Value = serde_json::from_str(&text).ok()?;
+        Some(format!("signed in {}\n", cached["clientId"]))
+    }
+
     /// When the sign-in ends or ended; `None` when there is none.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {

@@ -61,7 +61,7 @@ async fn a_good_token_is_handed_out_while_a_stopped_helper_renews_it() {
     let old = shell.secret(REGISTRY);
     shell.set_time("refresh_at", -HOUR);
     let _stopped = Stopped::in_the_middle_of(&shell).await;
-    for limit in [Duration::from_secs(4), AT_ONCE] {
+    for limit in [Duration::from_secs(6), AT_ONCE] {
         let (output, took) = timed(&shell, REGISTRY);
         assert_eq!(secret_in(&output), old);
         assert!(took < limit, "{took:?}");
@@ -90,7 +90,7 @@ async fn a_good_token_does_not_wait_long_for_an_api_that_never_answers() {
     shell.ecr.fault(Rule::on(Listener::Api).hold());
     let (output, took) = timed(&shell, REGISTRY);
     assert_eq!(secret_in(&output), old);
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
 }
 
 #[tokio::test]
