@@ -38,7 +38,7 @@ use obtain::Attempt;
 
 pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all, forget_all_failures, forget_failures, kept};
 pub use error::Error;
-pub use notes::{Failure, logins, remember_login};
+pub use notes::{Failure, login_token, logins, remember_login};
 pub use obtain::Demand;
 pub use wanted::{Selection, Wanted, Way, rule, way};
 pub use whose::{Whose, is_ecr_by_name, whose};

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::{Wanted, person::PERSON, wanted::boot};
 use crate::{
     chain::chain,
-    ecr::{Session, is_ec2},
+    ecr::{AuthorizationToken, Session, is_ec2},
     secret::Secret,
     store::{Entry, TokenKey, TokenStore, TokenStoreError},
 };
@@ -69,6 +69,8 @@ pub(super) enum About {
         /// Which.
         registry: String,
     },
+    /// The token that somebody logged in with.
+    LoginToken,
 }
 
 /// A failure that is not tried again for a while.
@@ -162,15 +164,29 @@ pub(super) fn forget_every_former(tokens: &TokenStore) {
 }
 
 /// Remembers that somebody logged in to a registry: clients that list before they get must find it.
-pub fn remember_login(tokens: &TokenStore, registry: &str) {
+pub fn remember_login(tokens: &TokenStore, registry: &str, token: Option<AuthorizationToken>) {
     let about = About::Login { registry: registry.to_owned() };
     put(tokens, &key("login", registry), &about, empty(), SystemTime::now() + LOGIN);
+    if let Some(token) = token {
+        put(tokens, &key("login token", registry), &About::LoginToken, token.basic, token.expires_at);
+    }
+}
+
+/// The token that somebody logged in to a registry with, while it is good: for where none can be minted.
+#[must_use]
+pub fn login_token(tokens: &TokenStore, registry: &str) -> Option<AuthorizationToken> {
+    let (About::LoginToken, entry) = get(tokens, &key("login token", registry))? else { return None };
+    let Entry { secret: basic, minted_at, refresh_at, expires_at, .. } = entry;
+    let token = AuthorizationToken { basic, minted_at, refresh_at, expires_at };
+    Some(token).filter(|token| token.is_usable(SystemTime::now()))
 }
 
 /// Forgets that somebody logged in to a registry.
 pub(super) fn forget_login(tokens: &TokenStore, registry: &str) {
-    if let Err(error) = tokens.remove(&key("login", registry)) {
-        debug!(error = chain(&error), "not forgotten");
+    for what in ["login", "login token"] {
+        if let Err(error) = tokens.remove(&key(what, registry)) {
+            debug!(error = chain(&error), "not forgotten");
+        }
     }
 }
 

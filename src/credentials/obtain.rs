@@ -33,6 +33,10 @@ const DEADLINE: Duration = Duration::from_secs(7);
 /// The same when a token is at hand that is still good: nobody should wait long for a newer one.
 const RENEWAL: Duration = Duration::from_secs(4);
 
+/// What a person must know whose metadata service came up late, or is a program on this machine.
+const NOT_ASKED_AGAIN: &str =
+    "; the metadata service of EC2 did not answer before and is not asked again: longshore login REGISTRY asks it";
+
 /// One attempt.
 pub(super) struct Attempt {
     pub(super) tokens: TokenStore,
@@ -107,6 +111,7 @@ impl Attempt {
         let until = if usable.is_some() { Instant::now() + RENEWAL } else { deadline };
         // nobody is disturbed for a token that can wait
         let may_ask = self.is_interactive && usable.is_none();
+        let no_metadata = known.no_metadata;
         match (self.mint(known, until.min(deadline), may_ask).await, usable) {
             (Ok(token), _) => {
                 info!(wanted = %self.wanted, identity = %self.wanted.identity, "authorization token minted");
@@ -118,7 +123,10 @@ impl Attempt {
                 self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
                 Ok(usable)
             }
-            (Err(error), None) => {
+            (Err(mut error), None) => {
+                if no_metadata && error.kind == MintErrorKind::NoCredentials {
+                    error.remedy.push_str(NOT_ASKED_AGAIN);
+                }
                 self.remember(&error).await?;
                 Err(self.failed(error))
             }

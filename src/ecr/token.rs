@@ -1,6 +1,6 @@
 //! [`AuthorizationToken`]: what `GetAuthorizationToken` hands out.
 //!
-//! It does not know for whom it was minted, and reads no clock: the time is an argument.
+//! It does not know for whom it was minted; when it may be handed out is asked with the time as an argument.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,23 @@ pub struct AuthorizationToken {
 }
 
 impl AuthorizationToken {
+    /// The token that somebody logs in with, if its own words tell when it ends: ECR's passwords are base64 of a JSON
+    /// object with `expiration`, in seconds since 1970.
+    #[must_use]
+    pub fn of_login(password: &Secret) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            expiration: u64,
+        }
+        let bytes = zeroize::Zeroizing::new(STANDARD.decode(password.expose()).ok()?);
+        let said: Said = serde_json::from_slice(&bytes).ok()?;
+        let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(said.expiration))?;
+        let pair = Secret::new(format!("AWS:{}", password.expose()));
+        let basic = Secret::new(STANDARD.encode(pair.expose()));
+        // it is not ours to renew
+        Some(Self { basic, minted_at: SystemTime::now(), refresh_at: expires_at, expires_at })
+    }
+
     /// Whether the token may be handed out at `now`.
     #[must_use]
     pub fn is_usable(&self, now: SystemTime) -> bool {

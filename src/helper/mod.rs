@@ -25,6 +25,7 @@ use crate::{
     credentials::{AtHand, Selection, Whose, is_ecr_by_name, whose},
     environment::{self, Storing},
     oci::server_host,
+    secret::Secret,
 };
 use call::Asked;
 
@@ -122,7 +123,8 @@ fn configuration() -> Result<Config, environment::Error> {
     environment::load().map(|loaded| loaded.config)
 }
 
-/// `docker login`. What it brings for ECR is not kept, since `get` mints better; what is for others is not ours to keep.
+/// `docker login`. What it brings for ECR is kept for want of better, since `get` mints; what is for others is not ours to
+/// keep.
 fn store(request: &[u8]) -> Answer {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -131,11 +133,13 @@ fn store(request: &[u8]) -> Answer {
         server_url: String,
         #[serde(default)]
         username: String,
+        #[serde(default)]
+        secret: zeroize::Zeroizing<String>,
     }
-    let server = match serde_json::from_slice::<Request>(request) {
+    let Request { server_url: server, username, mut secret } = match serde_json::from_slice::<Request>(request) {
         Ok(request) if request.server_url.trim().is_empty() => return Answer::no_server(),
         Ok(request) if request.username.trim().is_empty() => return Answer::no_user(),
-        Ok(request) => request.server_url,
+        Ok(request) => request,
         Err(error) => {
             let cause = format!("the request is not JSON with ServerURL, Username and Secret: {error}");
             return Answer::refused(&cause);
@@ -149,7 +153,8 @@ fn store(request: &[u8]) -> Answer {
     };
     match (whose(&config, &server, &Selection::default()), &config.fallback_helper) {
         (Whose::Ecr(registry, _), _) => stored(|| {
-            tokens::remember_login(&config, &registry);
+            let password = Secret::new(std::mem::take(&mut *secret));
+            tokens::remember_login(&config, &registry, &username, &password);
             Answer::done(String::new())
         }),
         (Whose::Foreign, Some(name)) => fallback::ask(name, "store", request).unwrap_or_else(|cause| {

@@ -12,6 +12,7 @@ use crate::{
     credentials::{self, AtHand, Credentials, Demand, Error, Selection, Wanted, Way, token_store},
     ecr::AuthorizationToken,
     oci::{Registry, server_host},
+    secret::Secret,
     store::TokenStoreError,
 };
 
@@ -42,8 +43,11 @@ impl Sought {
         credentials::forget(&token_store(&self.config), &self.registry, &self.wanted)
     }
 
-    /// The answer to a `get` of `server` when there is no token.
+    /// The answer to a `get` of `server` when none can be minted: what somebody logged in with, or why there is none.
     pub(super) fn no_token(&self, server: &str, error: &Error) -> Answer {
+        if let Some(token) = credentials::login_token(&token_store(&self.config), self.registry.as_str()) {
+            return found(server, &token);
+        }
         // anonymous pulls work at ECR Public, so no credentials is no failure there
         if self.wanted.scope.public {
             return Answer::not_found().saying(&format!("{error}; {} is used anonymously", server_host(server)));
@@ -53,8 +57,10 @@ impl Sought {
 }
 
 /// Keeps in mind that somebody logged in to `registry`: what `docker build` is not told of, it does not ask for.
-pub(super) fn remember_login(config: &Config, registry: &Registry) {
-    credentials::remember_login(&token_store(config), registry.as_str());
+/// The token is kept for where none can be minted, as in a build that logs in with rights its later steps lack.
+pub(super) fn remember_login(config: &Config, registry: &Registry, user: &str, password: &Secret) {
+    let token = if user == USER { AuthorizationToken::of_login(password) } else { None };
+    credentials::remember_login(&token_store(config), registry.as_str(), token);
 }
 
 /// The registries whose token is at hand with the rights of `selection` or that somebody logged in to, and the user name,

@@ -153,6 +153,18 @@ async fn a_metadata_port_that_is_closed_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_metadata_service_that_comes_up_late_is_not_asked_and_that_is_said() {
+    let mut shell = Shell::start().await;
+    shell.metadata().set("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1");
+    let output = shell.get(REGISTRY);
+    assert!(!text(&output.stderr).contains("not asked again: longshore login REGISTRY asks it"), "{output:?}");
+    // the way to AWS is another one now, so the failure is not the one that is remembered
+    shell.set("NO_PROXY", "elsewhere");
+    let output = shell.get(REGISTRY);
+    assert!(text(&output.stderr).contains("not asked again: longshore login REGISTRY asks it"), "{output:?}");
+}
+
+#[tokio::test]
 async fn a_metadata_service_that_is_switched_off_is_not_asked() {
     let (shell, output, took) = quickest(|shell| {
         shell.metadata().set("AWS_EC2_METADATA_DISABLED", "TRUE");

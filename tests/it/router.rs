@@ -1,5 +1,7 @@
 //! The helper as docker's `credsStore`: what is not ECR goes to the fallback helper, and its answer is the answer.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use crate::rig::{REGISTRY, Rig, answer};
 
 const NOT_FOUND: &str = "credentials not found in native keychain\n";
@@ -198,4 +200,36 @@ async fn nothing_is_written_but_the_folder_of_tokens() {
     assert_eq!(below(&temporary), Vec::<String>::new());
     assert_eq!(below(&rig.dir.path().join("home")), [".cache"]);
     assert!(below(&rig.cache()).contains(&"tokens".to_owned()));
+}
+
+/// A password as ECR makes them: base64 of JSON that says when it ends.
+fn password(hours: i64) -> String {
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+    let said = format!("{{\"payload\":\"x\",\"type\":\"DATA_KEY\",\"expiration\":{}}}", end.as_second());
+    STANDARD.encode(said)
+}
+
+#[tokio::test]
+async fn the_token_of_a_login_serves_where_none_can_be_minted_and_until_its_end() {
+    let rig = Rig::start().await;
+    let nothing = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let get = || answer(&rig.helper_with("get", REGISTRY, &nothing));
+    let store = |user: &str, password: &str| {
+        let request = login(REGISTRY, password).replace("\"me\"", &format!("\"{user}\""));
+        assert_eq!(answer(&rig.helper("store", &request)), DONE);
+    };
+    let good = password(11);
+    store("AWS", &good);
+    for _ in 0..2 {
+        let (code, out, err) = get();
+        assert!(code == Some(0) && out.contains(&good) && err.is_empty(), "{out}{err}");
+    }
+    // whoever can mint gets what is minted
+    assert!(!answer(&rig.helper("get", REGISTRY)).1.contains(&good));
+    assert_eq!(answer(&rig.helper("erase", REGISTRY)), DONE);
+    assert_eq!(get().0, Some(1));
+    for (user, password) in [("AWS", password(-1)), ("AWS", "hunter2".to_owned()), ("me", good)] {
+        store(user, &password);
+        assert_eq!(get().0, Some(1), "{user}");
+    }
 }
