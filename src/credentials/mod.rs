@@ -1,4 +1,4 @@
-//! Which credential for which registry: the token store, then ECR, then the configuration, else anonymous.
+//! Which credential for which registry: the configured password, else for ECR the token store, then ECR, else anonymous.
 //!
 //! Used by the helper and the daemon alike, so both share tokens. A token is minted by one task of one process at a time;
 //! an expired one is never handed out, a valid one is even when a newer one cannot be had.

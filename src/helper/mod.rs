@@ -1,6 +1,6 @@
 //! The Docker credential helper protocol: one verb, one answer, an exit code. The kubelet's is beside it.
 //!
-//! Never asks the daemon, never prompts. The warm `get` (a token on disk) runs before any runtime, TLS or AWS code; how
+//! Never asks the daemon, and never a person on the streams of the protocol. The warm `get` (a token on disk) runs before any runtime, TLS or AWS code; how
 //! a token is come by when there is none is up to the program: the small one hands over to `longshore`, which mints.
 //! What is not ECR goes to the fallback helper, if the configuration names one.
 
