@@ -45,7 +45,7 @@ pub enum Storing {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is there and cannot be read, or is named by the variable and is not there.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}{}", path.display(), advice(source))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -70,10 +70,12 @@ pub fn load() -> Result<Loaded, Error> {
         return read(&path).and_then(|text| parse(path, text));
     }
     let user = dirs::config_dir().map(|dir| dir.join("longshore/config.toml"));
-    for path in user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]) {
+    // the home of a service may be one it has no business in
+    let user = user.map(|path| (path, [io::ErrorKind::PermissionDenied].as_slice()));
+    for (path, closed) in user.into_iter().chain([(PathBuf::from(SYSTEM_FILE), [].as_slice())]) {
         match read(&path) {
             Ok(text) => return parse(path, text),
-            Err(Error::Unreadable { source, .. }) if is_absent(&source) => {}
+            Err(_) if is_absent(&path, closed) => {}
             Err(error) => return Err(error),
         }
     }
@@ -90,15 +92,20 @@ pub fn cache_dir(config: &Config) -> PathBuf {
     configured.or_else(from_unit).or_else(of_user).unwrap_or_else(|| PathBuf::from(SYSTEM_CACHE))
 }
 
-/// The folder that holds the folder of tokens: the one that is named for them, `~/` being the home folder, else the
-/// cache folder.
+/// The folder that holds the folder of tokens: the one that is named for them, else the cache folder.
 #[must_use]
 pub fn token_dir(config: &Config) -> PathBuf {
-    let Some(dir) = set(TOKEN_DIR).map(PathBuf::from) else { return cache_dir(config) };
-    match (dir.strip_prefix("~"), dirs::home_dir()) {
+    named_token_dir().unwrap_or_else(|| cache_dir(config))
+}
+
+/// The folder that `AWS_ECR_CACHE_DIR` names, `~/` being the home folder.
+#[must_use]
+pub fn named_token_dir() -> Option<PathBuf> {
+    let dir = PathBuf::from(set(TOKEN_DIR)?);
+    Some(match (dir.strip_prefix("~"), dirs::home_dir()) {
         (Ok(below), Some(home)) => home.join(below),
         _ => dir,
-    }
+    })
 }
 
 /// How tokens are kept: as configured, or not at all when the environment says so.
@@ -133,7 +140,17 @@ fn parse(path: PathBuf, text: String) -> Result<Loaded, Error> {
     }
 }
 
-/// A file below a folder that is not ours to enter counts as absent: the user's home may be closed to a service.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied)
+/// Whether there is nothing at `path`, or nobody could say so for one of the reasons in `closed`. What is there and cannot be
+/// read is not absent: with the rules in it left out, the rights of somebody else would be used.
+fn is_absent(path: &Path, closed: &[io::ErrorKind]) -> bool {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind()) || closed.contains(&error.kind()))
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::NotFound {
+        ""
+    } else {
+        " (make it a file that this user can read, or take it away)"
+    }
 }

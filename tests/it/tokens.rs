@@ -152,17 +152,37 @@ async fn tokens_lie_where_only_their_owner_reads_them() {
 async fn a_damaged_entry_is_replaced() {
     let rig = Rig::start().await;
     rig.helper("get", REGISTRY);
-    let (path, _) = entry(&rig);
-    for damage in [
-        "",
-        "{",
-        "{\"expires_at\":99999999999,\"token\":\"bm8gY29sb24=\"}",
-        "{\"expires_at\":18446744073709551615,\"token\":\"QVdTOmFiYw==\"}",
-    ] {
-        fs::write(&path, damage).unwrap();
+    let mut mints = 1;
+    let mut check = |damage: &str, damaged: &str, is_good: bool| {
+        let (path, _) = entry(&rig);
+        fs::write(&path, damaged).unwrap();
         assert!(rig.helper("get", REGISTRY).status.success(), "{damage}");
+        mints += u64::from(!is_good);
+        assert_eq!(rig.mints(), mints, "{damage}");
+    };
+    let (_, good) = entry(&rig);
+    // one field a row, so that nothing else is what is wrong with it
+    for (field, value, is_good) in [
+        ("token", good["token"].clone(), true),
+        ("token", Value::from("bm8gY29sb24="), false),
+        ("token", Value::from("!QVdTOmFiYw=="), false),
+        ("token", Value::from(""), false),
+        ("token", Value::from(7), false),
+        ("token", Value::Null, false),
+        ("version", Value::from(1), false),
+        ("minted_at", Value::from(u64::MAX), false),
+        ("refresh_at", Value::from(u64::MAX), false),
+        ("expires_at", Value::from(u64::MAX), false),
+        ("expires_at", Value::from(0), false),
+        ("expires_at", Value::from(-1), false),
+    ] {
+        let damaged =
+            Value::Object(good.as_object().unwrap().clone().into_iter().chain([(field.into(), value)]).collect());
+        check(&format!("{field}: {}", damaged[field]), &damaged.to_string(), is_good);
     }
-    assert_eq!(rig.mints(), 5);
+    let good = good.to_string();
+    check("half of it", &good[..good.len() / 2], false);
+    check("nothing", "", false);
 }
 
 /// The one token entry of the store.

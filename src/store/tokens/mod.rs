@@ -129,6 +129,12 @@ impl TokenStore {
         &self.dir
     }
 
+    /// Why nothing can be kept although it should be: the folder is in the hands of others, or cannot be looked at.
+    #[must_use]
+    pub fn trouble(&self) -> Option<TokenStoreError> {
+        if self.keeps() { file::is_ours_alone(&self.dir).err() } else { None }
+    }
+
     /// What is kept under `key`, expired or not; `None` when there is nothing that can be understood.
     pub fn get(&self, key: &TokenKey) -> Result<Option<Entry>, TokenStoreError> {
         if matches!(self.protection, Protection::Nothing) {
@@ -152,7 +158,7 @@ impl TokenStore {
             // kept under another protection
             _ => None,
         };
-        Ok(secret.and_then(|secret| record.entry(secret)))
+        Ok(secret.and_then(|secret| record.entry(secret, SystemTime::now())))
     }
 
     /// Keeps an entry, in place of what was under `key`. Now and then this drops what is over.
@@ -166,7 +172,7 @@ impl TokenStore {
             None => Token::Plain(entry.secret.clone()),
         };
         file::replace(&self.dir, key, &Record::new(entry, token))?;
-        prune::prune_seldom(&self.dir, SystemTime::now());
+        prune::prune_seldom(&self.dir, key, SystemTime::now());
         Ok(())
     }
 
@@ -196,7 +202,7 @@ impl TokenStore {
         let mut found = Vec::new();
         for key in file::keys(&self.dir)? {
             let record = file::read(&self.dir, &key)?;
-            let entry = record.and_then(|record| record.entry(Secret::new(String::new())));
+            let entry = record.and_then(|record| record.into_bare_entry(now));
             found.extend(entry.filter(|entry| entry.expires_at > now).map(|entry| (key, entry)));
         }
         found.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
