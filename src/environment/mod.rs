@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{self, Config, TokenProtection};
+use crate::{
+    config::{self, Config, Origins, TokenProtection},
+    ecr::EcrRegistry,
+};
 
 const VARIABLE: &str = "LONGSHORE_CONFIG";
 const SYSTEM_FILE: &str = "/etc/longshore/config.toml";
@@ -134,10 +137,25 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 fn parse(path: PathBuf, text: String) -> Result<Loaded, Error> {
-    match Config::parse(&text) {
+    match Config::parse(&text).and_then(|config| check_aliases(config, &text)) {
         Ok(config) => Ok(Loaded { config, file: Some(path), text }),
         Err(source) => Err(Error::Invalid { path, source }),
     }
+}
+
+/// What another name stands for is a registry of ECR: no token is minted for any other, and nobody would say so.
+fn check_aliases(config: Config, text: &str) -> Result<Config, config::Invalid> {
+    let aliases = config.registries.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.alias.as_ref()?)));
+    let wrong = aliases.into_iter().find(|(_, alias)| EcrRegistry::parse(alias.host()).is_none());
+    let Some((index, alias)) = wrong else { return Ok(config) };
+    Err(config::Invalid {
+        line: Origins::of(text).line(&format!("registry[{index}].alias")),
+        key: Some("registry.alias".to_owned()),
+        problem: format!(
+            "{alias} is not the name of an ECR registry; write the one that the name stands for, such as \
+             \"123456789012.dkr.ecr.us-east-1.amazonaws.com\", or take the line out"
+        ),
+    })
 }
 
 /// Whether there is nothing at `path`, or nobody could say so for one of the reasons in `closed`. What is there and cannot be
@@ -152,5 +170,28 @@ fn advice(source: &io::Error) -> &'static str {
         ""
     } else {
         " (make it a file that this user can read, or take it away)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_of_what_is_not_ecr_is_named_with_its_line() {
+        let text = |alias: &str| {
+            format!("[[registry]]\nmatch = \"a.b\"\n[[registry]]\nmatch = \"r.corp\"\nalias = \"{alias}\"\n")
+        };
+        let load = |alias: &str| parse("/c".into(), text(alias));
+        for good in ["123456789012.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"] {
+            assert!(load(good).is_ok(), "{good}");
+        }
+        for bad in ["ghcr.io", "12345678901.dkr.ecr.us-east-1.amazonaws.com", "r.corp:5000"] {
+            let error = load(bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("/c: line 5: registry.alias: {bad} is not the name of an ECR")),
+                "{error}"
+            );
+        }
     }
 }
