@@ -98,8 +98,8 @@ pub(super) fn prepare(dir: &Path) -> Result<(), TokenStoreError> {
         folder::create_private(dir).map_err(failed)?;
         is_ours_alone(dir)?;
     }
-    let mode = fs::symlink_metadata(dir).map_err(failed)?.mode();
-    if mode & 0o077 == 0 {
+    let is_open = fs::symlink_metadata(dir).map_err(failed)?.mode() & 0o077 != 0;
+    if !is_open {
         return Ok(());
     }
     // nobody else could write, so what lies there is ours; the names are nobody's business
@@ -142,15 +142,14 @@ fn path(dir: &Path, key: &TokenKey) -> PathBuf {
     dir.join(format!("{key}.{EXTENSION}"))
 }
 
-/// Whether the folder is there; an error when others could have put something into it, or it is somewhere else. That is no
-/// entry that is exposed: as with a folder that cannot be read, nothing of it is used.
+/// Whether the folder is there; an error when others could have put something into it, or it is somewhere else.
 pub(super) fn is_ours_alone(dir: &Path) -> Result<bool, TokenStoreError> {
     let metadata = match fs::symlink_metadata(dir) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(TokenStoreError::Io { path: dir.to_owned(), source }),
     };
-    let remedy = if metadata.is_symlink() {
+    let problem = if metadata.is_symlink() {
         "is a link and is not used; delete it, or name the folder it leads to with AWS_ECR_CACHE_DIR"
     } else if metadata.uid() != rustix::process::geteuid().as_raw() {
         "belongs to another user and is not used; delete it, or name a folder of your own with AWS_ECR_CACHE_DIR"
@@ -159,6 +158,5 @@ pub(super) fn is_ours_alone(dir: &Path) -> Result<bool, TokenStoreError> {
     } else {
         return Ok(true);
     };
-    let source = io::Error::new(io::ErrorKind::PermissionDenied, remedy);
-    Err(TokenStoreError::Io { path: dir.to_owned(), source })
+    Err(TokenStoreError::Folder { path: dir.to_owned(), problem })
 }

@@ -71,10 +71,18 @@ pub struct Entry {
 /// Why an entry cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenStoreError {
-    /// Others could read or could have written a file or folder.
+    /// The folder is in the hands of others, or is none: nothing of it is used, so a token can be minted all the same.
+    #[error("token store {} {problem}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do about it.
+        problem: &'static str,
+    },
+    /// Others could read or could have written a file.
     #[error("{} {problem}; {remedy}", path.display())]
     Exposed {
-        /// Which file or folder.
+        /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,

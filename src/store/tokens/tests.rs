@@ -203,7 +203,7 @@ fn what_others_can_reach_is_refused() {
     assert!(rig.store.list().is_err());
     set_mode(&file, 0o600);
     set_mode(&dir, 0o770);
-    rig.refused("tokens: can be written to by other users and is not used; delete it");
+    rig.refused("tokens can be written to by other users and is not used; delete it");
     assert!(rig.store.put(&key("b"), &entry("b", HOUR)).is_err() && !rig.file("b", "json").exists());
     assert!(rig.store.lock(&key("b")).is_err() && rig.store.list().is_err());
     // names are nobody's business, but not a reason to refuse
@@ -226,7 +226,7 @@ fn what_belongs_to_another_user_is_refused() {
     rig.refused("json belongs to another user");
     chown(&file, Some(0), None).unwrap();
     chown(&dir, Some(54_321), None).unwrap();
-    rig.refused("tokens: belongs to another user and is not used; delete it, or name a folder of your own with");
+    rig.refused("tokens belongs to another user and is not used; delete it, or name a folder of your own with");
     assert!(rig.store.trouble().is_some() && rig.store.put(&key("b"), &entry("b", HOUR)).is_err());
     chown(&dir, Some(0), None).unwrap();
     assert!(rig.store.trouble().is_none());
@@ -373,7 +373,7 @@ fn a_folder_behind_a_link_is_not_used() {
     fs::rename(&dir, &elsewhere).unwrap();
     set_mode(&elsewhere, 0o755);
     symlink(&elsewhere, &dir).unwrap();
-    rig.refused("tokens: is a link and is not used; delete it");
+    rig.refused("tokens is a link and is not used; delete it");
     assert!(rig.store.put(&key("b"), &entry("b", HOUR)).is_err() && rig.store.lock(&key("b")).is_err());
     assert!(rig.store.list().is_err() && rig.store.keep(&key("b")).is_none() && rig.store.trouble().is_some());
     assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o755);
