@@ -6,7 +6,6 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, SystemTime},
@@ -160,30 +159,6 @@ async fn a_home_that_is_read_only_gives_what_is_kept_and_mints_the_rest() {
     assert!(minted != kept && rig.mints() == 2);
     assert_eq!(secret(&shell_that_mounts(&rig, script).unwrap()), kept);
     assert_eq!(rig.mints(), 2);
-}
-
-#[tokio::test]
-async fn a_folder_in_the_hands_of_others_costs_only_the_cache_and_is_said() {
-    let rig = Rig::start().await;
-    let named = rig.folder("named");
-    let tokens = rig.folder("named/tokens");
-    let get = || rig.helper_with("get", REGISTRY, &[("AWS_ECR_CACHE_DIR", named.to_str().unwrap())]);
-    let check = |words: &str| {
-        let (one, two) = (get(), get());
-        assert_ne!(secret(&one), secret(&two), "{words}");
-        let said = text(&one.stderr);
-        assert!(said.lines().count() == 1 && said.contains(words), "{said}");
-        assert_eq!(fs::read_dir(&tokens).unwrap().count(), 0, "{words}");
-    };
-    match chown(&tokens, Some(54_321), None) {
-        Ok(()) => check("tokens belongs to another user and is not used; delete it, or name a folder of your own"),
-        Err(error) => leave_out(&error.to_string()),
-    }
-    chown(&tokens, Some(rustix::process::geteuid().as_raw()), None).unwrap();
-    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o777)).unwrap();
-    check("tokens can be written to by other users and is not used");
-    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o700)).unwrap();
-    assert_eq!(secret(&get()), secret(&get()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

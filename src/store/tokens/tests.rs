@@ -1,4 +1,4 @@
-//! What the token store promises, beside its code: protections, refusals, locks, pruning.
+//! What the token store promises, beside its code: protections and locks here, refusals and pruning below.
 //!
 //! Runs as root as well: what should be refused is refused to root, too.
 
@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::chain::chain;
+
+mod pruning;
+mod refusals;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(25);
@@ -181,62 +184,6 @@ fn an_entry_under_another_protection_or_of_another_format_is_none() {
 }
 
 #[test]
-fn a_key_file_that_is_none_is_said_before_anything_is_minted() {
-    let (rig, path, _dir) = sealed(&[7; 31]);
-    rig.refused("holds 31 bytes and a key has 32 or more");
-    assert!(matches!(rig.store.put(&key("a"), &entry("a", HOUR)), Err(TokenStoreError::KeyFile { .. })));
-    fs::write(&path, [7; 32]).unwrap();
-    set_mode(&path, 0o640);
-    rig.refused("key can be read by other users; a key is for its owner alone");
-    fs::remove_file(&path).unwrap();
-    rig.refused("No such file");
-    assert!(!rig.file("a", "json").exists());
-}
-
-#[test]
-fn what_others_can_reach_is_refused() {
-    let rig = Rig::new();
-    rig.put("a", HOUR);
-    let (file, dir) = (rig.file("a", "json"), rig.cache.path().join("tokens"));
-    set_mode(&file, 0o640);
-    rig.refused("can be read by other users; delete it, and keep the folder to yourself with: chmod 700");
-    assert!(rig.store.list().is_err());
-    set_mode(&file, 0o600);
-    set_mode(&dir, 0o770);
-    rig.refused("tokens can be written to by other users and is not used; delete it");
-    assert!(rig.store.put(&key("b"), &entry("b", HOUR)).is_err() && !rig.file("b", "json").exists());
-    assert!(rig.store.lock(&key("b")).is_err() && rig.store.list().is_err());
-    // names are nobody's business, but not a reason to refuse
-    set_mode(&dir, 0o755);
-    assert!(rig.get("a").is_some());
-    rig.put("b", HOUR);
-    assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
-}
-
-#[test]
-fn what_belongs_to_another_user_is_refused() {
-    let rig = Rig::new();
-    rig.put("a", HOUR);
-    let (file, dir) = (rig.file("a", "json"), rig.cache.path().join("tokens"));
-    // only root can give a file away
-    if let Err(error) = chown(&file, Some(54_321), None) {
-        assert!(std::env::var_os("LONGSHORE_TESTS_ALL").is_none(), "{error}");
-        return;
-    }
-    rig.refused("json belongs to another user");
-    chown(&file, Some(0), None).unwrap();
-    chown(&dir, Some(54_321), None).unwrap();
-    rig.refused("tokens belongs to another user and is not used; delete it, or name a folder of your own with");
-    assert!(rig.store.trouble().is_some() && rig.store.put(&key("b"), &entry("b", HOUR)).is_err());
-    chown(&dir, Some(0), None).unwrap();
-    assert!(rig.store.trouble().is_none());
-    assert!(rig.get("a").is_some());
-    let (sealed, path, _dir) = sealed(&[7; 32]);
-    chown(&path, Some(54_321), None).unwrap();
-    sealed.refused("key belongs to another user");
-}
-
-#[test]
 fn an_entry_is_kept_by_one_and_all_see_it() {
     let rig = Rig::new();
     let keeper = rig.store.keep(&key("a")).unwrap();
@@ -289,156 +236,4 @@ fn who_waited_for_a_lock_whose_file_is_gone_locks_the_new_one() {
         assert!(was_released, "two had the lock");
         assert_eq!(third.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
     });
-}
-
-#[test]
-fn what_is_over_goes_and_what_is_in_use_stays() {
-    let rig = Rig::new();
-    for name in ["good", "over"] {
-        rig.put(name, HOUR);
-    }
-    rig.store.put(&key("over"), &Entry { expires_at: UNIX_EPOCH + HOUR, ..entry("over", HOUR) }).unwrap();
-    let dir = rig.cache.path().join("tokens");
-    let write = |name: &str, age: Duration| {
-        let path = dir.join(name);
-        fs::write(&path, "").unwrap();
-        make_old(&path, age);
-        path
-    };
-    let gone = [
-        write(".new-killed", 2 * HOUR),
-        write(&format!("{}.json", key("garbage")), DAY),
-        write(&format!("{}.lock", key("old")), DAY),
-        write(&format!("{}.keep", key("old")), DAY),
-        rig.file("over", "json"),
-    ];
-    let (held, keeper) = (rig.store.lock(&key("held")).unwrap(), rig.store.keep(&key("held")).unwrap());
-    make_old(&rig.file("held", "lock"), DAY);
-    make_old(&rig.file("held", "keep"), DAY);
-    let stays = [
-        rig.file("good", "json"),
-        rig.file("held", "lock"),
-        rig.file("held", "keep"),
-        write(".new-under-way", Duration::ZERO),
-        write(&format!("{}.json", key("of a newer version")), HOUR),
-        write(&format!("{}.lock", key("new")), HOUR),
-        write("notes.txt", DAY),
-    ];
-    rig.put("next", HOUR);
-    assert!(gone.iter().all(|path| path.exists()), "pruned a moment ago");
-    rig.prune();
-    let wrong: Vec<_> = gone.iter().filter(|path| path.exists()).collect();
-    assert!(wrong.is_empty(), "not pruned: {wrong:?}");
-    let wrong: Vec<_> = stays.iter().filter(|path| !path.exists()).collect();
-    assert!(wrong.is_empty(), "pruned: {wrong:?}");
-    drop((held, keeper));
-}
-
-#[test]
-fn what_holds_no_secret_goes_before_a_token() {
-    let (sealed, ..) = &sealed(&[7; 32]);
-    for rig in [&Rig::new(), sealed] {
-        rig.put("token", HOUR);
-        let note = |name: &str| Entry { secret: Secret::new(String::new()), ..entry(name, 100 * HOUR) };
-        rig.store.put(&key("note"), &note("note")).unwrap();
-        let text = fs::read(rig.file("note", "json")).unwrap();
-        for number in 0..prune::MOST + 100 {
-            let path = rig.file(&number.to_string(), "json");
-            fs::write(&path, &text).unwrap();
-            set_mode(&path, 0o600);
-        }
-        fs::remove_file(rig.cache.path().join("tokens/.pruned")).unwrap();
-        rig.store.put(&key("new note"), &note("new note")).unwrap();
-        assert_eq!(rig.store.list().unwrap().len(), prune::MOST);
-        assert!(rig.get("token").is_some() && rig.file("new note", "json").exists());
-    }
-}
-
-#[test]
-fn an_entry_of_the_future_is_none() {
-    let rig = Rig::new();
-    for (ahead, is_one) in [(Duration::from_mins(4), true), (Duration::from_mins(6), false), (9 * HOUR, false)] {
-        let now = entry("a", 12 * HOUR);
-        let future = Entry { minted_at: now.minted_at + ahead, expires_at: now.expires_at + ahead, ..now };
-        rig.store.put(&key("a"), &future).unwrap();
-        assert_eq!((rig.get("a").is_some(), rig.store.list().unwrap().len()), (is_one, usize::from(is_one)));
-    }
-}
-
-#[test]
-fn a_folder_behind_a_link_is_not_used() {
-    let rig = Rig::new();
-    rig.put("a", HOUR);
-    let (dir, elsewhere) = (rig.cache.path().join("tokens"), rig.cache.path().join("elsewhere"));
-    fs::rename(&dir, &elsewhere).unwrap();
-    set_mode(&elsewhere, 0o755);
-    symlink(&elsewhere, &dir).unwrap();
-    rig.refused("tokens is a link and is not used; delete it");
-    assert!(rig.store.put(&key("b"), &entry("b", HOUR)).is_err() && rig.store.lock(&key("b")).is_err());
-    assert!(rig.store.list().is_err() && rig.store.keep(&key("b")).is_none() && rig.store.trouble().is_some());
-    assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o755);
-    assert!(!elsewhere.join(format!("{}.json", key("b"))).exists());
-}
-
-#[test]
-fn what_is_no_file_is_no_entry_and_nobody_waits_for_it() {
-    let rig = Rig::new();
-    rig.put("a", HOUR);
-    let (file, kept) = (rig.file("a", "json"), rig.cache.path().join("kept"));
-    fs::rename(&file, &kept).unwrap();
-    symlink(&kept, &file).unwrap();
-    assert_eq!((rig.get("a"), rig.store.list().unwrap().len()), (None, 0));
-    for path in [&file, &rig.file("a", "lock"), &rig.file("a", "keep"), &rig.cache.path().join("tokens/.pruned")] {
-        let _ = fs::remove_file(path);
-        assert!(Command::new("mkfifo").args(["-m", "600"]).arg(path).status().unwrap().success());
-    }
-    assert_eq!((rig.get("a"), rig.store.list().unwrap().len()), (None, 0));
-    assert!(rig.store.lock(&key("a")).is_err() && rig.store.keep(&key("a")).is_none());
-    assert!(!rig.store.is_kept(&key("a")));
-    rig.put("a", HOUR);
-    assert!(rig.get("a").is_some());
-    let (sealed, path, _dir) = sealed(&[7; 32]);
-    fs::remove_file(&path).unwrap();
-    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(path).status().unwrap().success());
-    sealed.refused("holds 0 bytes and a key has 32 or more");
-}
-
-#[test]
-fn ten_thousand_entries_cost_a_get_nothing_and_are_pruned_to_the_bound() {
-    let rig = Rig::new();
-    rig.put("a", 2 * HOUR);
-    let dir = rig.cache.path().join("tokens");
-    let alone = cost_of_get(&rig);
-    let text = fs::read_to_string(rig.file("a", "json")).unwrap();
-    let expires_at = entry("a", HOUR).expires_at.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let (start, end) = text.split_once("\"expires_at\":").unwrap();
-    let end = end.trim_start_matches(|digit: char| digit.is_ascii_digit());
-    for number in 0..10_000 {
-        let path = rig.file(&number.to_string(), "json");
-        fs::write(&path, format!("{start}\"expires_at\":{}{end}", expires_at + number)).unwrap();
-        set_mode(&path, 0o600);
-    }
-    let accessed = || fs::metadata(&dir).unwrap().accessed().unwrap();
-    let before = accessed();
-    assert_eq!(cost_of_get(&rig), alone);
-    assert_eq!(accessed(), before, "the folder was read");
-    assert_eq!(rig.store.list().unwrap().len(), 10_001);
-    rig.prune();
-    let left = rig.store.list().unwrap();
-    assert_eq!(left.len(), prune::MOST);
-    assert!(rig.get("last").is_some(), "nearest to its end, and put just now");
-    let left = left.iter().filter(|(kept, _)| *kept != key("last"));
-    let first = left.map(|(_, entry)| entry.expires_at).min().unwrap();
-    assert!(first >= UNIX_EPOCH + Duration::from_secs(expires_at + 10_000 - prune::MOST as u64), "{first:?}");
-}
-
-/// How many calls read something, as the system counts them for this thread; zero where it does not.
-fn cost_of_get(rig: &Rig) -> u64 {
-    let counted = || {
-        let text = fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("syscr: ")?.parse().ok()).unwrap_or(0)
-    };
-    let before: u64 = counted();
-    assert!(rig.get("a").is_some());
-    counted() - before
 }
