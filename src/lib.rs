@@ -1,7 +1,8 @@
 //! Longshore: a Docker credential helper for Amazon ECR, and a pull-through cache that speaks the OCI distribution API.
 //!
 //! # The map
-//! Layers only look down, and the modules of one layer do not know each other; `tests/it/layers.rs` keeps it so.
+//! Layers only look down, and the modules of one layer do not know each other, but that `environment` asks `ecr` which names
+//! are registries of ECR; `tests/it/layers.rs` keeps it so.
 //!
 //! | layer | modules | what |
 //! | --- | --- | --- |

@@ -33,6 +33,11 @@ pub struct IdentityRule {
 }
 
 impl IdentityRule {
+    /// Whether anything is said about how tokens are minted.
+    pub(super) fn mints(&self) -> bool {
+        Self { anonymous: false, ..self.clone() } != Self::default()
+    }
+
     /// What is wrong with the combination: the key and what to write instead.
     pub(super) fn problem(&self) -> Option<(&'static str, &'static str)> {
         let bare = Self { anonymous: self.anonymous, ..Self::default() };
@@ -71,6 +76,21 @@ impl FromStr for Word {
             return Err(format!("{text:?} is not a name; write one line that is not empty"));
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// The name of a region; those of the future are names as well.
+pub(super) struct RegionName(pub(super) String);
+
+impl FromStr for RegionName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if is_name && !text.is_empty() && !text.starts_with('-') {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("{text:?} is not the name of a region; write for example \"eu-west-1\""))
     }
 }
 

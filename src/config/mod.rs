@@ -7,6 +7,7 @@ mod identity;
 mod origin;
 mod pattern;
 mod raw;
+mod rule;
 mod value;
 
 use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, time::Duration};

@@ -2,18 +2,18 @@
 //!
 //! `impl Default` of the raw tables is the one list of defaults, each with its reason.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Access, Cache, Config, Endpoint, HostPattern, IdentityRule, Invalid, LogFormat, PortPattern, RegistryRule,
-    TokenProtection, Upstream,
-    identity::{ApiUrl, HelperName, RoleArn, Word},
+    Access, Cache, Config, Invalid, LogFormat, PortPattern, TokenProtection, Upstream,
+    identity::HelperName,
     origin,
-    value::{self, Size, Time, TimeLimit},
+    rule::RawRegistry,
+    value::{Size, Text, Time, TimeLimit, WholePath},
 };
 use crate::oci::Registry;
 
@@ -128,83 +128,6 @@ impl Default for RawUpstream {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRegistry {
-    r#match: Spanned<Text<HostPattern>>,
-    endpoint: Option<Text<Endpoint>>,
-    username: Option<Spanned<String>>,
-    password_file: Option<Spanned<WholePath>>,
-    token_host: Option<Spanned<Text<Registry>>>,
-    alias: Option<Text<Registry>>,
-    profile: Option<Text<Word>>,
-    role_arn: Option<Text<RoleArn>>,
-    external_id: Option<Text<Word>>,
-    session_name: Option<Text<Word>>,
-    duration: Option<TimeLimit>,
-    region: Option<Text<Word>>,
-    endpoint_url: Option<Text<ApiUrl>>,
-    mfa_serial: Option<Text<Word>>,
-    mfa_command: Option<Text<Word>>,
-    #[serde(default)]
-    anonymous: bool,
-}
-
-/// A path from the root: where a program happens to be started must not matter.
-struct WholePath(PathBuf);
-
-impl<'de> Deserialize<'de> for WholePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let path = PathBuf::from(value::text(deserializer, "a path")?);
-        if path.is_absolute() {
-            return Ok(Self(path));
-        }
-        Err(de::Error::custom(format!(
-            "{:?} is not a whole path; write one that begins with /",
-            path.display().to_string()
-        )))
-    }
-}
-
-/// A string that is read by the `FromStr` of its type, so that the error has the string's place.
-pub(super) struct Text<T>(T);
-
-impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = value::text(deserializer, "a text")?;
-        let explain = |error: T::Err| de::Error::custom(explain::<T>(&text, &error.to_string()));
-        text.parse().map(Self).map_err(explain)
-    }
-}
-
-/// Words for the types of the standard library and of ipnet, whose errors do not name the text.
-fn explain<T>(text: &str, error: &str) -> String {
-    let kind = std::any::type_name::<T>();
-    if kind == std::any::type_name::<SocketAddr>() {
-        return format!("{text:?} is not an address and port; write for example \"127.0.0.1:5577\"");
-    }
-    if kind == std::any::type_name::<IpNet>() {
-        return format!("{text:?} is not a network; write for example \"10.0.0.0/8\" or \"192.0.2.7/32\"");
-    }
-    error.to_owned()
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let problem =
-            || format!("{text:?} is not an endpoint; write \"https://host[:port]\" or \"http://host[:port]\"");
-        let (tls, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
-            _ => return Err(problem()),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest).parse().map_err(|_| problem())?;
-        Ok(Self { tls, authority })
-    }
-}
-
 /// What an empty text means, without a parser: without a file the helper has no use for one.
 pub(super) fn defaults() -> Result<Config, String> {
     check(Raw::default()).map_err(|(_, problem)| problem)
@@ -261,7 +184,7 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
             idle_timeout: raw.upstream.idle_timeout.0,
             connect_to: connect_to.collect::<Result<_, _>>()?,
         },
-        registries: raw.registry.into_iter().map(rule).collect::<Result<_, _>>()?,
+        registries: raw.registry.into_iter().map(RawRegistry::check).collect::<Result<_, _>>()?,
     })
 }
 
@@ -283,51 +206,5 @@ fn token_store(
         (RawTokenStore::File, None) => TokenProtection::File,
         (RawTokenStore::Keyring, None) => TokenProtection::Keyring,
         (RawTokenStore::Memory, None) => TokenProtection::Memory,
-    })
-}
-
-fn rule(raw: RawRegistry) -> Result<RegistryRule, (usize, String)> {
-    match (&raw.username, &raw.password_file) {
-        (None, Some(file)) => {
-            let problem = "there is a password without a user; add username = \"…\" to the table";
-            return Err((file.span().start, problem.to_owned()));
-        }
-        (Some(user), None) => {
-            let problem = "there is a user without a password; add password_file = \"/path\" to the table";
-            return Err((user.span().start, problem.to_owned()));
-        }
-        _ => {}
-    }
-    if let Some(host) = raw.token_host.as_ref().filter(|host| host.get_ref().0.as_str().contains(':')) {
-        let problem = "the token service is reached by https on its usual port; write the host without a port";
-        return Err((host.span().start, problem.to_owned()));
-    }
-    let at = raw.r#match.span().start;
-    let identity = IdentityRule {
-        profile: raw.profile.map(|text| text.0.0),
-        role_arn: raw.role_arn.map(|text| text.0.0),
-        external_id: raw.external_id.map(|text| text.0.0),
-        session_name: raw.session_name.map(|text| text.0.0),
-        duration: raw.duration.map(|time| time.0),
-        region: raw.region.map(|text| text.0.0),
-        endpoint_url: raw.endpoint_url.map(|text| text.0.0),
-        mfa_serial: raw.mfa_serial.map(|text| text.0.0),
-        mfa_command: raw.mfa_command.map(|text| text.0.0),
-        anonymous: raw.anonymous,
-    };
-    if let Some((key, problem)) = identity.problem() {
-        return Err((at, format!("{key} of this table: {problem}")));
-    }
-    if raw.username.is_some() && identity != IdentityRule::default() {
-        return Err((at, "this table names a user and an AWS identity; keep one of the two".to_owned()));
-    }
-    Ok(RegistryRule {
-        pattern: raw.r#match.into_inner().0,
-        endpoint: raw.endpoint.map(|text| text.0),
-        username: raw.username.map(Spanned::into_inner),
-        password_file: raw.password_file.map(|file| file.into_inner().0),
-        token_host: raw.token_host.map(|text| text.into_inner().0.host().to_owned()),
-        alias: raw.alias.map(|text| text.0),
-        identity,
     })
 }

@@ -64,6 +64,34 @@ fn mistakes_are_named_with_their_line_and_key() {
 }
 
 #[test]
+fn a_rule_that_could_never_count_is_refused() {
+    let rule = |pattern: &str, lines: &str| format!("[[registry]]\nmatch = \"{pattern}\"\n{lines}");
+    let arn = "role_arn = \"arn:aws:iam::{account}:role/X\"";
+    rejected(&rule("12345678901", ""), 2, "registry.match", "has 11 digits, and an AWS account id has 12");
+    rejected(&rule("1234567890123", "endpoint = \"http://a.b\""), 2, "registry.match", "has 13 digits");
+    for pattern in ["*", "*.amazonaws.com", "*.*.amazonaws.com", "localhost:5000", "registry.corp", "evil.ecr.aws"] {
+        rejected(&rule(pattern, "profile = \"x\""), 2, "registry.match", "\"*.dkr.ecr.*.amazonaws.com\"");
+        rejected(&rule(pattern, arn), 2, "registry.match", "part of one label");
+    }
+    for pattern in ["123456789012", "*.dkr.ecr.*.amazonaws.com", "*.dkr-ecr.*.on.aws", "public.ecr.aws", "*.ecr.aws"] {
+        assert!(Config::parse(&rule(pattern, "profile = \"x\"")).is_ok(), "{pattern}");
+    }
+    let alias = "alias = \"123456789012.dkr.ecr.us-east-1.amazonaws.com\"\nprofile = \"x\"";
+    assert!(Config::parse(&rule("registry.corp", alias)).is_ok() && Config::parse(&rule("*", "")).is_ok());
+    for region in ["EU-West-1", "eu west", "eu-west-1.evil.example", "", "-"] {
+        let line = format!("region = \"{region}\"");
+        rejected(&rule("123456789012", &line), 3, "registry.region", "is not the name of a region; write for example");
+    }
+    for pattern in ["public.ecr.aws", "vpce-*.dkr.ecr.*.vpce.amazonaws.com"] {
+        rejected(&rule(pattern, arn), 3, "registry.role_arn", "has none; write its digits");
+        let fixed = arn.replace("{account}", "123456789012");
+        assert!(Config::parse(&rule(pattern, &fixed)).is_ok());
+        let named = alias.replace("profile = \"x\"", arn);
+        assert!(Config::parse(&rule(pattern, &named)).is_ok());
+    }
+}
+
+#[test]
 fn an_address_others_reach_needs_access_rules() {
     rejected("\nlisten = \"0.0.0.0:5577\"", 2, "listen", "reachable from other machines");
     rejected("listen = \"[::]:5577\"", 1, "listen", "[access]");

@@ -1,12 +1,15 @@
-//! Single values of the configuration: sizes and durations as people write them.
+//! Single values of the configuration: sizes, durations, paths and names as people write them.
 //!
 //! A value that does not parse says what to write instead; none is guessed.
 
-use std::{fmt, num::NonZeroU64, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU64, path::PathBuf, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
+
+use super::Endpoint;
 
 /// A size above zero, such as `"50GB"`.
 #[derive(Clone, Copy)]
@@ -54,8 +57,63 @@ impl<'de> Deserialize<'de> for TimeLimit {
     }
 }
 
+/// A path from the root: where a program happens to be started must not matter.
+pub(super) struct WholePath(pub(super) PathBuf);
+
+impl<'de> Deserialize<'de> for WholePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = PathBuf::from(text(deserializer, "a path")?);
+        if path.is_absolute() {
+            return Ok(Self(path));
+        }
+        Err(de::Error::custom(format!(
+            "{:?} is not a whole path; write one that begins with /",
+            path.display().to_string()
+        )))
+    }
+}
+
+/// A string that is read by the `FromStr` of its type, so that the error has the string's place.
+pub(super) struct Text<T>(pub(super) T);
+
+impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = text(deserializer, "a text")?;
+        let explain = |error: T::Err| de::Error::custom(explain::<T>(&text, &error.to_string()));
+        text.parse().map(Self).map_err(explain)
+    }
+}
+
+/// Words for the types of the standard library and of ipnet, whose errors do not name the text.
+fn explain<T>(text: &str, error: &str) -> String {
+    let kind = std::any::type_name::<T>();
+    if kind == std::any::type_name::<SocketAddr>() {
+        return format!("{text:?} is not an address and port; write for example \"127.0.0.1:5577\"");
+    }
+    if kind == std::any::type_name::<IpNet>() {
+        return format!("{text:?} is not a network; write for example \"10.0.0.0/8\" or \"192.0.2.7/32\"");
+    }
+    error.to_owned()
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem =
+            || format!("{text:?} is not an endpoint; write \"https://host[:port]\" or \"http://host[:port]\"");
+        let (tls, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err(problem()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest).parse().map_err(|_| problem())?;
+        Ok(Self { tls, authority })
+    }
+}
+
 /// Reads a string and says what was wanted when it is something else (a bare number, most often).
-pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D, want: &'static str) -> Result<String, D::Error> {
+fn text<'de, D: Deserializer<'de>>(deserializer: D, want: &'static str) -> Result<String, D::Error> {
     struct Text(&'static str);
     impl de::Visitor<'_> for Text {
         type Value = String;

@@ -113,7 +113,7 @@ pub(super) fn usable(
 ) -> Result<Option<AuthorizationToken>, TokenStoreError> {
     let entry = match tokens.get(key) {
         Ok(entry) => entry,
-        Err(error @ TokenStoreError::Io { .. }) => {
+        Err(error @ (TokenStoreError::Io { .. } | TokenStoreError::Folder { .. })) => {
             // a store that cannot be read is one more reason to mint, not a reason to fail
             warn!(error = chain(&error), "the token store cannot be read");
             None

@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{self, Config, TokenProtection};
+use crate::{
+    config::{self, Config, Origins, TokenProtection},
+    ecr::EcrRegistry,
+};
 
 const VARIABLE: &str = "LONGSHORE_CONFIG";
 const SYSTEM_FILE: &str = "/etc/longshore/config.toml";
@@ -45,7 +48,7 @@ pub enum Storing {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is there and cannot be read, or is named by the variable and is not there.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}{}", path.display(), advice(source))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -70,10 +73,12 @@ pub fn load() -> Result<Loaded, Error> {
         return read(&path).and_then(|text| parse(path, text));
     }
     let user = dirs::config_dir().map(|dir| dir.join("longshore/config.toml"));
-    for path in user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]) {
+    // the home of a service may be one it has no business in
+    let user = user.map(|path| (path, [io::ErrorKind::PermissionDenied].as_slice()));
+    for (path, closed) in user.into_iter().chain([(PathBuf::from(SYSTEM_FILE), [].as_slice())]) {
         match read(&path) {
             Ok(text) => return parse(path, text),
-            Err(Error::Unreadable { source, .. }) if is_absent(&source) => {}
+            Err(_) if is_absent(&path, closed) => {}
             Err(error) => return Err(error),
         }
     }
@@ -90,15 +95,20 @@ pub fn cache_dir(config: &Config) -> PathBuf {
     configured.or_else(from_unit).or_else(of_user).unwrap_or_else(|| PathBuf::from(SYSTEM_CACHE))
 }
 
-/// The folder that holds the folder of tokens: the one that is named for them, `~/` being the home folder, else the
-/// cache folder.
+/// The folder that holds the folder of tokens: the one that is named for them, else the cache folder.
 #[must_use]
 pub fn token_dir(config: &Config) -> PathBuf {
-    let Some(dir) = set(TOKEN_DIR).map(PathBuf::from) else { return cache_dir(config) };
-    match (dir.strip_prefix("~"), dirs::home_dir()) {
+    named_token_dir().unwrap_or_else(|| cache_dir(config))
+}
+
+/// The folder that `AWS_ECR_CACHE_DIR` names, `~/` being the home folder.
+#[must_use]
+pub fn named_token_dir() -> Option<PathBuf> {
+    let dir = PathBuf::from(set(TOKEN_DIR)?);
+    Some(match (dir.strip_prefix("~"), dirs::home_dir()) {
         (Ok(below), Some(home)) => home.join(below),
         _ => dir,
-    }
+    })
 }
 
 /// How tokens are kept: as configured, or not at all when the environment says so.
@@ -127,13 +137,61 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 fn parse(path: PathBuf, text: String) -> Result<Loaded, Error> {
-    match Config::parse(&text) {
+    match Config::parse(&text).and_then(|config| check_aliases(config, &text)) {
         Ok(config) => Ok(Loaded { config, file: Some(path), text }),
         Err(source) => Err(Error::Invalid { path, source }),
     }
 }
 
-/// A file below a folder that is not ours to enter counts as absent: the user's home may be closed to a service.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied)
+/// What another name stands for is a registry of ECR: no token is minted for any other, and nobody would say so.
+fn check_aliases(config: Config, text: &str) -> Result<Config, config::Invalid> {
+    let aliases = config.registries.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.alias.as_ref()?)));
+    let wrong = aliases.into_iter().find(|(_, alias)| EcrRegistry::parse(alias.host()).is_none());
+    let Some((index, alias)) = wrong else { return Ok(config) };
+    Err(config::Invalid {
+        line: Origins::of(text).line(&format!("registry[{index}].alias")),
+        key: Some("registry.alias".to_owned()),
+        problem: format!(
+            "{alias} is not the name of an ECR registry; write the one that the name stands for, such as \
+             \"123456789012.dkr.ecr.us-east-1.amazonaws.com\", or take the line out"
+        ),
+    })
+}
+
+/// Whether there is nothing at `path`, or nobody could say so for one of the reasons in `closed`. What is there and cannot be
+/// read is not absent: with the rules in it left out, the rights of somebody else would be used.
+fn is_absent(path: &Path, closed: &[io::ErrorKind]) -> bool {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind()) || closed.contains(&error.kind()))
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::NotFound {
+        ""
+    } else {
+        " (make it a file that this user can read, or take it away)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_of_what_is_not_ecr_is_named_with_its_line() {
+        let text = |alias: &str| {
+            format!("[[registry]]\nmatch = \"a.b\"\n[[registry]]\nmatch = \"r.corp\"\nalias = \"{alias}\"\n")
+        };
+        let load = |alias: &str| parse("/c".into(), text(alias));
+        for good in ["123456789012.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"] {
+            assert!(load(good).is_ok(), "{good}");
+        }
+        for bad in ["ghcr.io", "12345678901.dkr.ecr.us-east-1.amazonaws.com", "r.corp:5000"] {
+            let error = load(bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("/c: line 5: registry.alias: {bad} is not the name of an ECR")),
+                "{error}"
+            );
+        }
+    }
 }

@@ -11,7 +11,8 @@ use super::{answer::Answer, program, tokens::Sought};
 pub fn hand_over(server: &str, sought: &Sought) -> Answer {
     let Some(mut command) = longshore("credential") else { return missing() };
     if let Some(profile) = &sought.selection.profile {
-        command.arg("--profile").arg(profile);
+        // in one word: a profile may begin with a hyphen
+        command.arg(format!("--profile={profile}"));
     }
     command.arg("get");
     become_longshore(&mut command, server.as_bytes())

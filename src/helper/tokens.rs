@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use crate::{
+    chain::chain,
     config::Config,
     credentials::{self, AtHand, Credentials, Demand, Error, Selection, Wanted, Way, token_store},
     ecr::AuthorizationToken,
@@ -96,7 +97,11 @@ pub fn mint(server: &str, sought: &Sought) -> Answer {
         Err(error) => return Answer::error(&error, "the system gives this process no threads or file descriptors"),
     };
     match minted {
-        Ok(token) => found(server, &token),
+        // said once, by who mints: nothing of the folder is used, so the token is good
+        Ok(token) => match token_store(&sought.config).trouble() {
+            Some(trouble) => found(server, &token).saying(&chain(&trouble)),
+            None => found(server, &token),
+        },
         Err(error) => sought.no_token(server, &error),
     }
 }

@@ -20,8 +20,9 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// The one exception: a configuration is written in the words of its neighbours.
-const SIBLINGS: &[(&str, &str)] = &[("config", "oci"), ("config", "secret")];
+/// The exceptions: a configuration is written in the words of its neighbours, and refused where it is loaded when what an
+/// alias stands for is no name of ECR.
+const SIBLINGS: &[(&str, &str)] = &[("config", "oci"), ("config", "secret"), ("environment", "ecr")];
 
 /// Modules that do no I/O, are not async and read no clock.
 const PURE: &[&str] = &["oci", "secret", "chain", "config"];

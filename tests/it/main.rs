@@ -11,6 +11,7 @@
 mod budget;
 mod cli_login;
 mod cli_tokens;
+mod configuration;
 mod daemon;
 mod dependencies;
 mod doctor;

@@ -50,11 +50,13 @@ async fn what_is_handed_over_is_the_verb_the_server_and_the_profile() {
     let rig = Rig::start().await;
     rig.copy();
     rig.script("alone", "longshore", ECHO);
-    let link = rig.folder("alone").join("docker-credential-longshore-prod");
-    std::os::unix::fs::symlink("docker-credential-longshore", &link).unwrap();
-    let got = answer(&rig.call(&link, &["get"], &format!("https://{REGISTRY}\n"), &[]));
-    let want = format!("[credential --profile prod get]\nhttps://{REGISTRY}\n");
-    assert_eq!(got, (Some(7), want, String::new()));
+    for profile in ["prod", "-x"] {
+        let link = rig.folder("alone").join(format!("docker-credential-longshore-{profile}"));
+        std::os::unix::fs::symlink("docker-credential-longshore", &link).unwrap();
+        let got = answer(&rig.call(&link, &["get"], &format!("https://{REGISTRY}\n"), &[]));
+        let want = format!("[credential --profile={profile} get]\nhttps://{REGISTRY}\n");
+        assert_eq!(got, (Some(7), want, String::new()));
+    }
     let got = answer(&rig.call(&rig.folder("alone").join("docker-credential-longshore"), &["get"], REGISTRY, &[]));
     let want = format!("[credential get]\n{REGISTRY}");
     assert_eq!(got, (Some(7), want, String::new()));

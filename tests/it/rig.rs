@@ -417,6 +417,12 @@ fn make(lines: &str, path: &Path, source: &str, input: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Leaves a test out because the machine does not permit what it needs; where everything must be tested, that is a failure.
+#[track_caller]
+pub fn leave_out(why: &str) {
+    assert!(std::env::var_os("LONGSHORE_TESTS_ALL").is_none(), "left out: {why}");
+}
+
 /// Exit code, stdout and stderr.
 pub fn answer(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))

@@ -1,7 +1,7 @@
 //! The token store among processes: killed writers, full and read-only disks, the keyring of the system.
 //!
-//! What a machine does not permit to the tests (mounts, keys) is left out there; nothing outside of the rig is changed but
-//! the keyring of the user, from which the key is taken again.
+//! What a machine does not permit to the tests (mounts, keys) is left out there, unless `LONGSHORE_TESTS_ALL` is set;
+//! nothing outside of the rig is changed but the keyring of the user, from which the key is taken again.
 
 use std::{
     env, fs,
@@ -20,7 +20,7 @@ use longshore::{
 };
 use serde_json::Value;
 
-use crate::rig::{REGISTRY, Rig, program, run, text};
+use crate::rig::{REGISTRY, Rig, leave_out, program, run, text};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-longshore");
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,7 +43,9 @@ fn shell(rig: &Rig, script: &str) -> Output {
 
 /// As above, where it may mount; `None` where it may not.
 fn shell_that_mounts(rig: &Rig, script: &str) -> Option<Output> {
-    if !shell(rig, "unshare -m mount -t tmpfs none \"$HOME\"").status.success() {
+    let tried = shell(rig, "unshare -m mount -t tmpfs none \"$HOME\"");
+    if !tried.status.success() {
+        leave_out(&text(&tried.stderr));
         return None;
     }
     let mut command = program("/usr/bin/unshare", &rig.ecr, rig.dir.path());
@@ -57,7 +59,7 @@ fn a_writer_that_is_killed_leaves_a_whole_entry_or_none() {
     let key = TokenKey::new("written by a child");
     for round in 0..40 {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "token_store::writer", "--nocapture"])
+            .args(["--exact", "token_store::writer", "--ignored", "--nocapture"])
             .env(WRITE_TO, cache.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -97,8 +99,9 @@ fn numbered(number: usize) -> Entry {
 
 /// No test of its own: the child of the one above, which is killed.
 #[test]
+#[ignore = "started by a_writer_that_is_killed_leaves_a_whole_entry_or_none"]
 fn writer() {
-    let Some(dir) = env::var_os(WRITE_TO) else { return };
+    let dir = env::var_os(WRITE_TO).expect("the test above says where");
     let store = TokenStore::new(Path::new(&dir), &TokenProtection::File);
     let key = TokenKey::new("written by a child");
     for number in 0.. {
@@ -200,11 +203,11 @@ async fn a_token_in_the_keyring_is_shared_among_sessions() {
     if let Err(error) = store.put(&TokenKey::new("probe"), &numbered(1)) {
         // a container without keys, for which the next test is; anything else is a mistake of ours
         assert!(["PermissionDenied", "Unknown(38)"].iter().any(|refused| chain(&error).contains(refused)), "{error:?}");
-        return;
+        return leave_out(&chain(&error));
     }
     forget_key(&rig);
     if !shell(&rig, "command -v perl").status.success() {
-        return;
+        return leave_out("there is no perl");
     }
     // each in a keyring session of its own, as logins and units are; none has a key yet
     let minted = in_sessions(&rig);
@@ -267,7 +270,7 @@ async fn a_kernel_that_refuses_keys_costs_only_the_cache() {
         syscall(157, 22, 2, pack "Sx6P", 6, $code) == 0 or die "seccomp: $!";
         exec @ARGV' "$0" get"#;
     if !shell(&rig, "command -v perl").status.success() {
-        return;
+        return leave_out("there is no perl");
     }
     let (one, two) = (secret(&shell(&rig, refuse)), secret(&shell(&rig, refuse)));
     assert_ne!(one, two);

@@ -1,12 +1,17 @@
 //! Tokens: how often one is minted, who shares it, and where it lies.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    process::Output,
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use crate::{
     fake_ecr::{Image, Listener, Rule},
-    rig::{APP, REGISTRY, Rig, text, together},
+    rig::{APP, REGISTRY, Rig, leave_out, text, together},
 };
 
 const HALF_A_DAY: Duration = Duration::from_hours(13);
@@ -16,16 +21,17 @@ fn helpers(rig: &Rig, count: usize, host: impl Fn(usize) -> String + Sync) -> Ve
     std::thread::scope(|scope| {
         let host = &host;
         let started: Vec<_> = (0..count).map(|number| scope.spawn(move || rig.helper("get", &host(number)))).collect();
-        let outputs = started.into_iter().map(|thread| thread.join().unwrap());
-        outputs
-            .map(|output| {
-                assert!(output.status.success(), "{output:?}");
-                let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-                assert_eq!(answer["Username"], "AWS");
-                answer["Secret"].as_str().unwrap().to_owned()
-            })
-            .collect()
+        started.into_iter().map(|thread| secret_of(&thread.join().unwrap())).collect()
     })
+}
+
+/// The secret of a helper's answer.
+#[track_caller]
+fn secret_of(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["Username"], "AWS");
+    answer["Secret"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,14 +114,10 @@ async fn the_daemon_and_the_helper_share_their_token() {
 #[tokio::test]
 async fn another_identity_gets_another_token() {
     let rig = Rig::start().await;
-    let secret = |output: std::process::Output| {
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-        answer["Secret"].as_str().unwrap().to_owned()
-    };
-    let one = secret(rig.helper("get", REGISTRY));
-    let other = secret(rig.helper_with("get", REGISTRY, &[("AWS_ACCESS_KEY_ID", "AKIDOTHER")]));
+    let one = secret_of(&rig.helper("get", REGISTRY));
+    let other = secret_of(&rig.helper_with("get", REGISTRY, &[("AWS_ACCESS_KEY_ID", "AKIDOTHER")]));
     assert_ne!(one, other);
-    assert_eq!(secret(rig.helper("get", REGISTRY)), one);
+    assert_eq!(secret_of(&rig.helper("get", REGISTRY)), one);
     assert_eq!(rig.mints(), 2);
 }
 
@@ -149,20 +151,64 @@ async fn tokens_lie_where_only_their_owner_reads_them() {
 }
 
 #[tokio::test]
+async fn a_folder_in_the_hands_of_others_costs_only_the_cache_and_is_said() {
+    let rig = Rig::start().await;
+    let named = rig.folder("named");
+    let tokens = rig.folder("named/tokens");
+    let get = || rig.helper_with("get", REGISTRY, &[("AWS_ECR_CACHE_DIR", named.to_str().unwrap())]);
+    let check = |words: &str| {
+        let (one, two) = (get(), get());
+        assert_ne!(secret_of(&one), secret_of(&two), "{words}");
+        let said = text(&one.stderr);
+        assert!(said.lines().count() == 1 && said.contains(words), "{said}");
+        assert_eq!(fs::read_dir(&tokens).unwrap().count(), 0, "{words}");
+    };
+    match chown(&tokens, Some(54_321), None) {
+        Ok(()) => check("tokens belongs to another user and is not used; delete it, or name a folder of your own"),
+        Err(error) => leave_out(&error.to_string()),
+    }
+    chown(&tokens, Some(rustix::process::geteuid().as_raw()), None).unwrap();
+    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o777)).unwrap();
+    check("tokens can be written to by other users and is not used");
+    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(secret_of(&get()), secret_of(&get()));
+}
+
+#[tokio::test]
 async fn a_damaged_entry_is_replaced() {
     let rig = Rig::start().await;
     rig.helper("get", REGISTRY);
-    let (path, _) = entry(&rig);
-    for damage in [
-        "",
-        "{",
-        "{\"expires_at\":99999999999,\"token\":\"bm8gY29sb24=\"}",
-        "{\"expires_at\":18446744073709551615,\"token\":\"QVdTOmFiYw==\"}",
-    ] {
-        fs::write(&path, damage).unwrap();
+    let mut mints = 1;
+    let mut check = |damage: &str, damaged: &str, is_good: bool| {
+        let (path, _) = entry(&rig);
+        fs::write(&path, damaged).unwrap();
         assert!(rig.helper("get", REGISTRY).status.success(), "{damage}");
+        mints += u64::from(!is_good);
+        assert_eq!(rig.mints(), mints, "{damage}");
+    };
+    let (_, good) = entry(&rig);
+    // one field a row, so that nothing else is what is wrong with it
+    for (field, value, is_good) in [
+        ("token", good["token"].clone(), true),
+        ("token", Value::from("bm8gY29sb24="), false),
+        ("token", Value::from("!QVdTOmFiYw=="), false),
+        ("token", Value::from(""), false),
+        ("token", Value::from(7), false),
+        ("token", Value::Null, false),
+        ("version", Value::from(1), false),
+        ("minted_at", Value::from(u64::MAX), false),
+        ("refresh_at", Value::from(u64::MAX), false),
+        ("expires_at", Value::from(u64::MAX), false),
+        ("expires_at", Value::from(0), false),
+        ("expires_at", Value::from(-1), false),
+    ] {
+        let damaged =
+            Value::Object(good.as_object().unwrap().clone().into_iter().chain([(field.into(), value)]).collect());
+        check(&format!("{field}: {}", damaged[field]), &damaged.to_string(), is_good);
     }
-    assert_eq!(rig.mints(), 5);
+    let good = good.to_string();
+    check("half of it", &good[..good.len() / 2], false);
+    check("nothing", "", false);
 }
 
 /// The one token entry of the store.

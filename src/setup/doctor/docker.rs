@@ -180,9 +180,12 @@ fn fallback(around: &Surroundings, file: &LoginFile) -> Option<Finding> {
     let found = format!("{place}: Longshore is asked, and there is no [fallback], for {}", others.join(", "));
     let there =
         STORES.into_iter().find(|name| matches!(look_up(&format!("docker-credential-{name}")), Lookup::Found(_)));
+    let line =
+        |name: &str| format!("write at the top of {}: fallback.helper = \"{name}\"", around.config_file().display());
     let remedy = match there {
-        Some(name) => format!("write at the top of {}: fallback.helper = \"{name}\"", around.config_file().display()),
-        None => format!("take the line {place} out: the entries of credHelpers do for ECR"),
+        Some(name) => line(name),
+        // without a helper of theirs there is nobody who could keep those logins
+        None => format!("install docker-credential-{0}, or another helper, and {1}", STORES[0], line(STORES[0])),
     };
     Some(check.problem(found, remedy))
 }

@@ -99,7 +99,7 @@ fn tokens(around: &Surroundings) -> Finding {
 
 fn remedy(error: &TokenStoreError, dir: &Path) -> String {
     match error {
-        TokenStoreError::Exposed { path, .. } if path == dir => format!("rm -r {}", dir.display()),
+        TokenStoreError::Folder { path, .. } => format!("rm -r {}", path.display()),
         TokenStoreError::Exposed { path, .. } => format!("rm {} && chmod 700 {}", path.display(), dir.display()),
         TokenStoreError::KeyFile { path, .. } => {
             let path = path.display();

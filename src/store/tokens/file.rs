@@ -4,12 +4,13 @@
 //! others write: what lies there may be theirs.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::{TokenKey, TokenStoreError, record::Record};
@@ -28,16 +29,21 @@ pub(super) fn read(dir: &Path, key: &TokenKey) -> Result<Option<Record>, TokenSt
         return Ok(None);
     }
     let path = path(dir, key);
-    let file = match File::open(&path) {
+    let file = match options().read(true).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // a link is no entry, wherever it leads
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Ok(None),
         Err(source) => return Err(TokenStoreError::Io { path, source }),
     };
     let metadata = file.metadata().map_err(|source| TokenStoreError::Io { path: path.clone(), source })?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
     check_private(&path, &metadata, || {
         format!("delete it, and keep the folder to yourself with: chmod 700 {}", dir.display())
     })?;
-    if !metadata.is_file() || metadata.len() > LONGEST {
+    if metadata.len() > LONGEST {
         return Ok(None);
     }
     let text = read_all(file, metadata.len()).map_err(|source| TokenStoreError::Io { path, source })?;
@@ -88,11 +94,24 @@ pub(super) fn keys(dir: &Path) -> Result<Vec<TokenKey>, TokenStoreError> {
 /// Makes the folder, for this user alone, unless it is there; refuses one that others can write to.
 pub(super) fn prepare(dir: &Path) -> Result<(), TokenStoreError> {
     let failed = |source| TokenStoreError::Io { path: dir.to_owned(), source };
-    folder::create_private(dir).map_err(failed)?;
-    is_ours_alone(dir)?;
-    let mode = fs::metadata(dir).map_err(failed)?.mode();
+    if !is_ours_alone(dir)? {
+        folder::create_private(dir).map_err(failed)?;
+        is_ours_alone(dir)?;
+    }
+    let is_open = fs::symlink_metadata(dir).map_err(failed)?.mode() & 0o077 != 0;
+    if !is_open {
+        return Ok(());
+    }
     // nobody else could write, so what lies there is ours; the names are nobody's business
-    if mode & 0o077 != 0 { fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed) } else { Ok(()) }
+    let folder = options().read(true).open(dir).map_err(failed)?;
+    folder.set_permissions(fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// How files of the folder are opened: never through a link, never waiting for who has the other end of a pipe.
+pub(super) fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    options
 }
 
 /// Refuses what belongs to another user or can be read by one.
@@ -123,22 +142,21 @@ fn path(dir: &Path, key: &TokenKey) -> PathBuf {
     dir.join(format!("{key}.{EXTENSION}"))
 }
 
-/// Whether the folder is there; an error when others could have put something into it.
-fn is_ours_alone(dir: &Path) -> Result<bool, TokenStoreError> {
-    let metadata = match fs::metadata(dir) {
+/// Whether the folder is there; an error when others could have put something into it, or it is somewhere else.
+pub(super) fn is_ours_alone(dir: &Path) -> Result<bool, TokenStoreError> {
+    let metadata = match fs::symlink_metadata(dir) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(TokenStoreError::Io { path: dir.to_owned(), source }),
     };
-    let exposed = |problem| {
-        let remedy = format!("delete it, it holds nothing but a cache: rm -r {}", dir.display());
-        Err(TokenStoreError::Exposed { path: dir.to_owned(), problem, remedy })
+    let problem = if metadata.is_symlink() {
+        "is a link and is not used; delete it, or name the folder it leads to with AWS_ECR_CACHE_DIR"
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        "belongs to another user and is not used; delete it, or name a folder of your own with AWS_ECR_CACHE_DIR"
+    } else if metadata.mode() & 0o022 != 0 {
+        "can be written to by other users and is not used; delete it, it holds nothing but a cache"
+    } else {
+        return Ok(true);
     };
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return exposed("belongs to another user");
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return exposed("can be written to by other users");
-    }
-    Ok(true)
+    Err(TokenStoreError::Folder { path: dir.to_owned(), problem })
 }

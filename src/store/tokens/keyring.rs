@@ -7,7 +7,7 @@
 //! the user finds it, whatever session it is of. A kernel without persistent keyrings keeps it to one session. It is gone
 //! after a restart, or when nobody asked for three days; then tokens are minted anew.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{io::Read as _, path::Path, sync::Arc};
 
 use keyring_core::{Entry, Error, api::CredentialStoreApi};
 use zeroize::Zeroizing;
@@ -45,7 +45,8 @@ pub(super) fn current(dir: &Path) -> Result<SealingKey, TokenStoreError> {
 
 fn pointed_to(dir: &Path) -> Result<Option<SealingKey>, Error> {
     // a pointer that cannot be read points to nothing
-    let name = fs::read_to_string(dir.join(POINTER)).unwrap_or_default();
+    let mut name = String::new();
+    let _ = file::options().read(true).open(dir.join(POINTER)).and_then(|file| file.take(64).read_to_string(&mut name));
     if is_name(&name) { find(&name) } else { Ok(None) }
 }
 

@@ -4,7 +4,7 @@
 //! the path. Nothing here sleeps.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
@@ -12,7 +12,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::TokenStoreError;
+use super::{TokenStoreError, file::options};
 
 /// How often a lock that somebody merely looks at is tried for.
 const TRIES: u32 = 1000;
@@ -57,13 +57,13 @@ pub(super) fn keep(path: &Path) -> Option<Keeper> {
 }
 
 pub(super) fn is_kept(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    let Ok(file) = options().read(true).open(path) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 /// Deletes the lock file at `path` unless somebody has it.
 pub(super) fn remove_free(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
+    let file = options().read(true).open(path)?;
     match file.try_lock() {
         // under the lock: who waits for it finds the file gone and makes another
         Ok(()) if is_still_there(&file, path) => fs::remove_file(path),
@@ -73,7 +73,7 @@ pub(super) fn remove_free(path: &Path) -> io::Result<()> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    options().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn is_still_there(file: &File, path: &Path) -> bool {

@@ -71,10 +71,18 @@ pub struct Entry {
 /// Why an entry cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenStoreError {
-    /// Others could read or could have written a file or folder.
+    /// The folder is in the hands of others, or is none: nothing of it is used, so a token can be minted all the same.
+    #[error("token store {} {problem}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do about it.
+        problem: &'static str,
+    },
+    /// Others could read or could have written a file.
     #[error("{} {problem}; {remedy}", path.display())]
     Exposed {
-        /// Which file or folder.
+        /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
@@ -129,6 +137,12 @@ impl TokenStore {
         &self.dir
     }
 
+    /// Why nothing can be kept although it should be: the folder is in the hands of others, or cannot be looked at.
+    #[must_use]
+    pub fn trouble(&self) -> Option<TokenStoreError> {
+        if self.keeps() { file::is_ours_alone(&self.dir).err() } else { None }
+    }
+
     /// What is kept under `key`, expired or not; `None` when there is nothing that can be understood.
     pub fn get(&self, key: &TokenKey) -> Result<Option<Entry>, TokenStoreError> {
         if matches!(self.protection, Protection::Nothing) {
@@ -152,7 +166,7 @@ impl TokenStore {
             // kept under another protection
             _ => None,
         };
-        Ok(secret.and_then(|secret| record.entry(secret)))
+        Ok(secret.and_then(|secret| record.entry(secret, SystemTime::now())))
     }
 
     /// Keeps an entry, in place of what was under `key`. Now and then this drops what is over.
@@ -166,7 +180,7 @@ impl TokenStore {
             None => Token::Plain(entry.secret.clone()),
         };
         file::replace(&self.dir, key, &Record::new(entry, token))?;
-        prune::prune_seldom(&self.dir, SystemTime::now());
+        prune::prune_seldom(&self.dir, key, SystemTime::now());
         Ok(())
     }
 
@@ -196,7 +210,7 @@ impl TokenStore {
         let mut found = Vec::new();
         for key in file::keys(&self.dir)? {
             let record = file::read(&self.dir, &key)?;
-            let entry = record.and_then(|record| record.entry(Secret::new(String::new())));
+            let entry = record.and_then(|record| record.into_bare_entry(now));
             found.extend(entry.filter(|entry| entry.expires_at > now).map(|entry| (key, entry)));
         }
         found.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));

@@ -4,7 +4,8 @@
 //! does not know.
 
 use std::{
-    fs::{self, DirEntry, File},
+    fs::{self, DirEntry},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -28,8 +29,8 @@ pub(super) const MOST: usize = 4096;
 /// Its time is that of the last pruning.
 const MARKER: &str = ".pruned";
 
-/// Prunes, unless somebody did a short while ago.
-pub(super) fn prune_seldom(dir: &Path, now: SystemTime) {
+/// Prunes, unless somebody did a short while ago. The entry `own` was put just now and stays.
+pub(super) fn prune_seldom(dir: &Path, own: &TokenKey, now: SystemTime) {
     let marker = dir.join(MARKER);
     let age = fs::metadata(&marker).and_then(|metadata| metadata.modified()).map(|time| now.duration_since(time));
     // a marker of the future says nothing
@@ -37,21 +38,24 @@ pub(super) fn prune_seldom(dir: &Path, now: SystemTime) {
         return;
     }
     // first, so that no second process begins as well
-    if File::create(&marker).and_then(|file| file.set_modified(now)).is_ok() {
-        prune(dir, now);
+    let made = file::options().write(true).create(true).truncate(true).mode(0o600).open(&marker);
+    if made.and_then(|file| file.set_modified(now)).is_ok() {
+        prune(dir, own, now);
     }
 }
 
-fn prune(dir: &Path, now: SystemTime) {
+fn prune(dir: &Path, own: &TokenKey, now: SystemTime) {
     let Ok(files) = fs::read_dir(dir) else { return };
-    let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
+    // those that go first come first: what holds no secret is learned again for nothing
+    let mut kept: Vec<(bool, SystemTime, PathBuf)> = Vec::new();
     for found in files.flatten() {
         let (name, path) = (found.file_name(), found.path());
         let Some(name) = name.to_str() else { continue };
         if let Some(key) = TokenKey::from_file_name(name, EXTENSION) {
             let record = file::read(dir, &key).ok().flatten();
-            match record.and_then(|record| record.expires_at()) {
-                Some(expires_at) if expires_at > now => kept.push((expires_at, path)),
+            match record.and_then(|record| Some((record.has_secret(), record.into_bare_entry(now)?.expires_at))) {
+                _ if key == *own => {}
+                Some((has_secret, expires_at)) if expires_at > now => kept.push((has_secret, expires_at, path)),
                 Some(_) => discard(&path),
                 None if is_older(&found, LONGEST_LIFE, now) => discard(&path),
                 None => {}
@@ -63,8 +67,8 @@ fn prune(dir: &Path, now: SystemTime) {
         }
     }
     kept.sort();
-    let surplus = kept.len().saturating_sub(MOST);
-    kept[..surplus].iter().for_each(|(_, path)| discard(path));
+    let surplus = (kept.len() + 1).saturating_sub(MOST);
+    kept.iter().take(surplus).for_each(|(_, _, path)| discard(path));
 }
 
 fn is_lock(name: &str) -> bool {

@@ -15,6 +15,10 @@ const VERSION: u32 = 2;
 
 /// Far away, and far from where calculating with a time goes out of range, which would be a panic.
 const LATEST: u64 = 1 << 40;
+/// What AWS tolerates between two clocks; a home may be shared by two machines.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
+/// The base64 of a tag and nothing before it.
+const SEALED_NOTHING: usize = 24;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
@@ -72,15 +76,24 @@ impl Record {
         serde_json::to_vec(self).map(Zeroizing::new)
     }
 
-    pub(super) fn expires_at(&self) -> Option<SystemTime> {
-        time(self.expires_at)
+    /// Whether there is a secret in it at all; needs no key.
+    pub(super) fn has_secret(&self) -> bool {
+        let is_sealed = |sealed: &Sealed| sealed.text.len() > SEALED_NOTHING;
+        self.token.as_ref().is_some_and(|token| !token.is_empty()) || self.sealed.as_ref().is_some_and(is_sealed)
     }
 
-    /// The entry with `secret`; `None` when a time is out of range.
-    pub(super) fn entry(self, secret: Secret) -> Option<Entry> {
+    /// The entry with `secret`; `None` when a time is out of range, or the clock was put back since it was minted: how old it
+    /// is nobody knows then.
+    pub(super) fn entry(self, secret: Secret, now: SystemTime) -> Option<Entry> {
         let [minted_at, refresh_at, expires_at] =
             [time(self.minted_at)?, time(self.refresh_at)?, time(self.expires_at)?];
-        Some(Entry { secret, minted_at, refresh_at, expires_at, about: self.about })
+        let is_of_the_future = minted_at.duration_since(now).is_ok_and(|ahead| ahead > CLOCKS_DIFFER);
+        (!is_of_the_future).then_some(Entry { secret, minted_at, refresh_at, expires_at, about: self.about })
+    }
+
+    /// The entry without its secret.
+    pub(super) fn into_bare_entry(self, now: SystemTime) -> Option<Entry> {
+        self.entry(Secret::new(String::new()), now)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The key proper is derived from the bytes it is made of by HKDF-SHA256. Every sealing has its own random nonce, and is
 //! good for the entry it was made for only. Opening with a wrong key gives nothing, never an error.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{
@@ -12,6 +12,7 @@ use ring::{
     hkdf::{HKDF_SHA256, Salt},
     rand::{SecureRandom as _, SystemRandom},
 };
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::{TokenKey, TokenStoreError, file, record::Sealed};
@@ -35,7 +36,9 @@ pub(super) struct SealingKey {
 /// The key in the key file of the configuration.
 pub(super) fn from_file(path: &Path) -> Result<SealingKey, TokenStoreError> {
     let failed = |source| TokenStoreError::KeyFile { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    // a key may lie behind a link, as those of kubernetes do; a pipe holds none
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let file = file.map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     file::check_private(path, &metadata, || {
         format!("a key is for its owner alone: chown and chmod 600 {}, or make another", path.display())

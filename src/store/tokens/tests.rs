@@ -1,10 +1,11 @@
-//! What the token store promises, beside its code: protections, refusals, locks, pruning.
+//! What the token store promises, beside its code: protections and locks here, refusals and pruning below.
 //!
 //! Runs as root as well: what should be refused is refused to root, too.
 
 use std::{
     fs::{self, FileTimes},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, UNIX_EPOCH},
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::chain::chain;
+
+mod pruning;
+mod refusals;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(25);
@@ -180,59 +184,6 @@ fn an_entry_under_another_protection_or_of_another_format_is_none() {
 }
 
 #[test]
-fn a_key_file_that_is_none_is_said_before_anything_is_minted() {
-    let (rig, path, _dir) = sealed(&[7; 31]);
-    rig.refused("holds 31 bytes and a key has 32 or more");
-    assert!(matches!(rig.store.put(&key("a"), &entry("a", HOUR)), Err(TokenStoreError::KeyFile { .. })));
-    fs::write(&path, [7; 32]).unwrap();
-    set_mode(&path, 0o640);
-    rig.refused("key can be read by other users; a key is for its owner alone");
-    fs::remove_file(&path).unwrap();
-    rig.refused("No such file");
-    assert!(!rig.file("a", "json").exists());
-}
-
-#[test]
-fn what_others_can_reach_is_refused() {
-    let rig = Rig::new();
-    rig.put("a", HOUR);
-    let (file, dir) = (rig.file("a", "json"), rig.cache.path().join("tokens"));
-    set_mode(&file, 0o640);
-    rig.refused("can be read by other users; delete it, and keep the folder to yourself with: chmod 700");
-    assert!(rig.store.list().is_err());
-    set_mode(&file, 0o600);
-    set_mode(&dir, 0o770);
-    rig.refused("tokens can be written to by other users; delete it");
-    assert!(rig.store.put(&key("b"), &entry("b", HOUR)).is_err() && !rig.file("b", "json").exists());
-    assert!(rig.store.lock(&key("b")).is_err() && rig.store.list().is_err());
-    // names are nobody's business, but not a reason to refuse
-    set_mode(&dir, 0o755);
-    assert!(rig.get("a").is_some());
-    rig.put("b", HOUR);
-    assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
-}
-
-#[test]
-fn what_belongs_to_another_user_is_refused() {
-    let rig = Rig::new();
-    rig.put("a", HOUR);
-    let (file, dir) = (rig.file("a", "json"), rig.cache.path().join("tokens"));
-    // only root can give a file away
-    if chown(&file, Some(54_321), None).is_err() {
-        return;
-    }
-    rig.refused("json belongs to another user");
-    chown(&file, Some(0), None).unwrap();
-    chown(&dir, Some(54_321), None).unwrap();
-    rig.refused("tokens belongs to another user");
-    chown(&dir, Some(0), None).unwrap();
-    assert!(rig.get("a").is_some());
-    let (sealed, path, _dir) = sealed(&[7; 32]);
-    chown(&path, Some(54_321), None).unwrap();
-    sealed.refused("key belongs to another user");
-}
-
-#[test]
 fn an_entry_is_kept_by_one_and_all_see_it() {
     let rig = Rig::new();
     let keeper = rig.store.keep(&key("a")).unwrap();
@@ -285,86 +236,4 @@ fn who_waited_for_a_lock_whose_file_is_gone_locks_the_new_one() {
         assert!(was_released, "two had the lock");
         assert_eq!(third.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
     });
-}
-
-#[test]
-fn what_is_over_goes_and_what_is_in_use_stays() {
-    let rig = Rig::new();
-    for name in ["good", "over"] {
-        rig.put(name, HOUR);
-    }
-    rig.store.put(&key("over"), &Entry { expires_at: UNIX_EPOCH + HOUR, ..entry("over", HOUR) }).unwrap();
-    let dir = rig.cache.path().join("tokens");
-    let write = |name: &str, age: Duration| {
-        let path = dir.join(name);
-        fs::write(&path, "").unwrap();
-        make_old(&path, age);
-        path
-    };
-    let gone = [
-        write(".new-killed", 2 * HOUR),
-        write(&format!("{}.json", key("garbage")), DAY),
-        write(&format!("{}.lock", key("old")), DAY),
-        write(&format!("{}.keep", key("old")), DAY),
-        rig.file("over", "json"),
-    ];
-    let (held, keeper) = (rig.store.lock(&key("held")).unwrap(), rig.store.keep(&key("held")).unwrap());
-    make_old(&rig.file("held", "lock"), DAY);
-    make_old(&rig.file("held", "keep"), DAY);
-    let stays = [
-        rig.file("good", "json"),
-        rig.file("held", "lock"),
-        rig.file("held", "keep"),
-        write(".new-under-way", Duration::ZERO),
-        write(&format!("{}.json", key("of a newer version")), HOUR),
-        write(&format!("{}.lock", key("new")), HOUR),
-        write("notes.txt", DAY),
-    ];
-    rig.put("next", HOUR);
-    assert!(gone.iter().all(|path| path.exists()), "pruned a moment ago");
-    rig.prune();
-    let wrong: Vec<_> = gone.iter().filter(|path| path.exists()).collect();
-    assert!(wrong.is_empty(), "not pruned: {wrong:?}");
-    let wrong: Vec<_> = stays.iter().filter(|path| !path.exists()).collect();
-    assert!(wrong.is_empty(), "pruned: {wrong:?}");
-    drop((held, keeper));
-}
-
-#[test]
-fn ten_thousand_entries_cost_a_get_nothing_and_are_pruned_to_the_bound() {
-    let rig = Rig::new();
-    rig.put("a", 2 * HOUR);
-    let dir = rig.cache.path().join("tokens");
-    let alone = cost_of_get(&rig);
-    let text = fs::read_to_string(rig.file("a", "json")).unwrap();
-    let expires_at = entry("a", HOUR).expires_at.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let (start, end) = text.split_once("\"expires_at\":").unwrap();
-    let end = end.trim_start_matches(|digit: char| digit.is_ascii_digit());
-    for number in 0..10_000 {
-        let path = rig.file(&number.to_string(), "json");
-        fs::write(&path, format!("{start}\"expires_at\":{}{end}", expires_at + number)).unwrap();
-        set_mode(&path, 0o600);
-    }
-    let accessed = || fs::metadata(&dir).unwrap().accessed().unwrap();
-    let before = accessed();
-    assert_eq!(cost_of_get(&rig), alone);
-    assert_eq!(accessed(), before, "the folder was read");
-    assert_eq!(rig.store.list().unwrap().len(), 10_001);
-    rig.prune();
-    let left = rig.store.list().unwrap();
-    assert_eq!(left.len(), prune::MOST);
-    let first = left.iter().map(|(_, entry)| entry.expires_at).min().unwrap();
-    // one is "last", which was put last and is among those nearest to their end
-    assert!(first >= UNIX_EPOCH + Duration::from_secs(expires_at + 10_000 - prune::MOST as u64), "{first:?}");
-}
-
-/// How many calls read something, as the system counts them for this thread; zero where it does not.
-fn cost_of_get(rig: &Rig) -> u64 {
-    let counted = || {
-        let text = fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("syscr: ")?.parse().ok()).unwrap_or(0)
-    };
-    let before: u64 = counted();
-    assert!(rig.get("a").is_some());
-    counted() - before
 }

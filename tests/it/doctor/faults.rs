@@ -86,7 +86,14 @@ async fn as_credsstore_it_needs_a_helper_for_the_others() {
     patient.write_docker(&format!(
         "{{\"auths\": {{\"ghcr.io\": {{\"auth\": \"{PASSWORD}\"}}}},\n\"credsStore\": \"longshore\"}}"
     ));
-    let remedy = format!("take the line {}:2 out: the entries of credHelpers do for ECR", patient.docker().display());
+    let line = |name: &str| format!("write at the top of {}: fallback.helper = \"{name}\"", patient.config().display());
+    let remedy = format!("install docker-credential-secretservice, or another helper, and {}", line("secretservice"));
+    patient.has("docker-fallback", "problem", &remedy);
+    // in one line, and of Docker Hub, as docker writes it
+    let hub = format!(
+        "{{\"credsStore\":\"longshore\",\"auths\":{{\"https://index.docker.io/v1/\":{{\"auth\":\"{PASSWORD}\"}}}}}}"
+    );
+    patient.write_docker(&hub);
     patient.has("docker-fallback", "problem", &remedy);
     patient.stub("docker-credential-pass", "echo docker-credential-pass 1");
     let path = format!("{}:{}:/bin", Patient::programs().display(), patient.bin().display());
