@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, IdentityRule, RegistryRule},
-    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, TokenScope},
+    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, TokenScope, key_in_environment},
     oci::Registry,
     store::TokenKey,
 };
@@ -31,8 +31,9 @@ const ENDPOINTS: [&str; 10] = [
     "AWS_SHARED_CREDENTIALS_FILE",
 ];
 /// The variables that choose an identity when no profile is named by the configuration.
-const IDENTITIES: [&str; 13] = [
+const IDENTITIES: [&str; 14] = [
     "AWS_ACCESS_KEY_ID",
+    "AWS_ACCESS_KEY",
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_ROLE_ARN",
@@ -104,7 +105,7 @@ impl Wanted {
             profile.clone()
         } else {
             describe_variables(&IDENTITIES, &mut description);
-            if env::var_os("AWS_ACCESS_KEY_ID").is_none_or(|id| id.is_empty()) {
+            if key_in_environment().is_none() {
                 // the role of the machine itself may be what is found
                 description.push_str(&boot());
             }

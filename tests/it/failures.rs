@@ -2,6 +2,7 @@
 //!
 //! Issue: the incumbent answers each of these with `credentials not found in native keychain` and nothing else.
 
+mod secrets;
 mod setup;
 mod way;
 
@@ -139,8 +140,16 @@ const FAILURES: &[Failure] = failures! {
         "*unset AWS_ENDPOINT_URL";
     way endpoint_not_a_url: "AWS_ENDPOINT_URL is localhost:4566, which is not a URL",
         "write AWS_ENDPOINT_URL=https://localhost:4566, or http://";
-    way endpoint_of_a_profile_not_a_url: "endpoint localhost:4566 is not a URL",
-        "correct endpoint_url in the AWS configuration: *";
+    way endpoint_without_scheme_in_a_profile: "endpoint_url of profile \"default\" is localhost:4566, which is not a URL",
+        "correct it in */.aws/config:1: it begins with https:// or http:// *";
+    way endpoint_empty_in_a_profile: "endpoint_url of profile \"default\" is empty",
+        "correct it in */.aws/config:1: *";
+    way endpoint_of_a_service_not_a_url: "endpoint_url of sts in [services local] is http://a b, which is not a URL",
+        "correct it in */.aws/config:3: *";
+    way endpoint_with_a_space: "AWS_ENDPOINT_URL_STS is http://a b, which is not a URL",
+        "correct AWS_ENDPOINT_URL_STS: https:// or http:// and a host";
+    way configuration_not_readable: "the AWS configuration */.aws/config cannot be read: Is a directory*",
+        "make */.aws/config readable for this user, *AWS_CONFIG_FILE*";
     way endpoint_of_ones_own_and_fips: "GetAuthorizationToken: FIPS or dual-stack is asked for, and an endpoint of one's own as well",
         "*unset AWS_USE_FIPS_ENDPOINT*";
     way captive_portal: "GetAuthorizationToken: HTTP 200 with something that is not AWS's answer",
