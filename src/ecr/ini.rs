@@ -83,7 +83,7 @@ impl<'a> Text<'a> {
     }
 
     /// What section a header begins, and its name.
-    fn header<'b>(self, line: &'b str) -> Option<(&'b str, &'b str)> {
+    fn header(self, line: &str) -> Option<(&str, &str)> {
         let header = line.strip_prefix('[')?.split(']').next().unwrap_or_default().trim();
         Some(match (self.kind, header.split_once(char::is_whitespace)) {
             (Kind::Config, Some((section @ (PROFILE | "sso-session" | "services"), name))) => (section, unquoted(name)),

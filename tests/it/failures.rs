@@ -2,6 +2,7 @@
 //!
 //! Issue: the incumbent answers each of these with `credentials not found in native keychain` and nothing else.
 
+mod process;
 mod secrets;
 mod setup;
 mod way;
@@ -90,15 +91,19 @@ const FAILURES: &[Failure] = failures! {
         "*longshore login*mfa_command";
     setup code_wrong: "AssumeRole: AccessDenied: MultiFactorAuthentication failed with invalid MFA *",
         "*wait for the next one*";
-    setup code_command_fails: "mfa_command failed (exit status: 4): no device",
+    setup code_command_fails: "mfa_command failed (exit status: 4), it said: no device",
         "run the command by hand *";
     setup code_command_prints_words: "mfa_command printed something that is not a code",
         "*six digits*";
     setup device_unknown: "AssumeRole: AccessDenied: *unable to validate MFA code*",
         "mfa_serial must be*aws iam list-mfa-devices";
-    setup process_fails: "credential_process of profile vault failed (exit status: 3): vault: sealed",
+    setup process_fails: "credential_process of profile vault failed (exit status: 3), it said: vault: sealed",
         "run the command by hand *";
-    setup process_is_not_there: "credential_process of profile vault failed (exit status: 127): *not found",
+    setup process_is_not_there: "credential_process of profile vault failed (exit status: 127), it said: *not found",
+        "run the command by hand *";
+    setup process_draws_on_the_screen: "credential_process of profile vault failed (exit status: 5), it said: *\\u{1b}[2J*…",
+        "run the command by hand *";
+    setup process_fails_without_a_word: "credential_process of profile vault failed (exit status: 6) and said nothing",
         "run the command by hand *";
     setup process_hangs: "credential_process of profile vault did not end within 5 s",
         "run the command by hand *";
