@@ -125,9 +125,10 @@ impl Profiles {
                 continue;
             }
             for line in self.texts().into_iter().flat_map(|text| text.lines(kind, &name)) {
-                let (key, value) = (line.key, line.value);
+                let (key, mut value) = (line.key, line.value);
                 match key.as_str() {
-                    "aws_secret_access_key" | "aws_session_token" => continue,
+                    // only whether there is one, which decides what else of the profile counts
+                    "aws_secret_access_key" | "aws_session_token" => value = if value.is_empty() { "" } else { "…" },
                     "source_profile" => open.push(("profile", value.to_owned())),
                     "sso_session" => open.push(("sso-session", value.to_owned())),
                     "services" => open.push(("services", value.to_owned())),
@@ -218,6 +219,9 @@ role_arn = arn:aws:iam::2:role/Other
             "[default]\naws_access_key_id=AKIDEXAMPLE\naws_secret_access_key = s3cr3t\naws_session_token=t0ken";
         let got = profiles("", credentials).describe("default");
         assert!(got.contains("AKIDEXAMPLE") && !got.contains("s3cr3t") && !got.contains("t0ken"), "{got}");
+        // without its secret the key counts no more
+        assert_ne!(profiles("", &credentials.replace("s3cr3t", "")).describe("default"), got);
+        assert_eq!(profiles("", &credentials.replace("s3cr3t", "other")).describe("default"), got);
     }
 
     #[test]

@@ -168,3 +168,9 @@ fn trust_store(bundle: Option<String>) -> Result<TrustStore, MintError> {
     }
     Ok(store.with_pem_certificate(pem))
 }
+
+#[test]
+fn an_endpoint_of_longshores_configuration_is_of_ecr_only() {
+    assert!(Service::Ecr.is_of_ecr() && Service::EcrPublic.is_of_ecr());
+    assert!(!Service::Sts.is_of_ecr() && !Service::Oidc.is_of_ecr());
+}

@@ -165,6 +165,8 @@ const FAILURES: &[Failure] = failures! {
         "*try again*health.aws.amazon.com";
     way answer_empty: "the answer holds no token",
         "*AWS_ENDPOINT_URL_ECR*";
+    way token_over_on_arrival: "the authorization token has expired already; is this machine's clock right?",
+        "*AWS_ENDPOINT_URL_ECR*";
     way connection_cut: "GetAuthorizationToken: the answer broke off (HTTP 200)",
         "try again; *HTTPS_PROXY";
 };

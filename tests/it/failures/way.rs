@@ -4,7 +4,7 @@
 
 use super::setup::{api, keys};
 use crate::{
-    fake_ecr::{Knob, Listener, Rule},
+    fake_ecr::{Knob, Listener, Rule, TokenReply},
     shell::Shell,
 };
 
@@ -92,6 +92,10 @@ pub fn gateway_out_of_order(shell: &mut Shell) {
 
 pub fn answer_empty(shell: &mut Shell) {
     api(shell, Rule::empty_answer);
+}
+
+pub fn token_over_on_arrival(shell: &mut Shell) {
+    keys(shell).ecr.set(Knob::TokenReply(TokenReply::PastExpiry));
 }
 
 pub fn connection_cut(shell: &mut Shell) {
