@@ -54,3 +54,19 @@ pub(super) fn in_profile(name: &str, profile: &Profile) -> Result<Option<Credent
         }
     }
 }
+
+/// Enough of an access key's id to tell it from another.
+pub(super) fn abbreviated(id: &str) -> String {
+    let count = id.chars().count();
+    if count < 10 || !id.is_ascii() {
+        return "…".to_owned();
+    }
+    format!("{}…{}", &id[..4], &id[count - 4..])
+}
+
+#[test]
+fn ids_of_keys_are_shown_in_part() {
+    assert_eq!(abbreviated("AKIAIOSFODNN7EXAMPLE"), "AKIA…MPLE");
+    assert_eq!(abbreviated("short"), "…");
+    assert_eq!(abbreviated("ééééééééééééé"), "…");
+}

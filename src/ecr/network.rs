@@ -18,8 +18,8 @@ const LAYERS: [&str; 7] = [
     "client error (Connect): ",
 ];
 
-/// Where the SDK begins to show the request that went wrong, with everything that is secret in it.
-const REQUESTS: [&str; 5] = [" to request `", "Request {", "request: ", "headers: ", "body: "];
+/// Where the SDK begins to show the request or answer that went wrong, with everything that is secret in it.
+const REQUESTS: [&str; 4] = [" to request `", "Request {", "Response {", "SdkBody"];
 
 /// The words of an error and its causes without the names of the layers they came through, and without the request.
 ///
@@ -107,6 +107,7 @@ fn a_request_is_never_part_of_what_an_error_said() {
     let sdk = "failed to apply endpoint `http://a b` to request `Request { body: SdkBody { inner: Once(WebIdentityToken=s3cr3t";
     assert_eq!(said(sdk), "failed to apply endpoint `http://a b`…");
     assert_eq!(said("invalid: Request { s3cr3t"), "invalid: …");
-    assert_eq!(said("could not send request: s3cr3t"), "could not send …");
+    assert_eq!(said("body: SdkBody { s3cr3t"), "body: …");
+    assert_eq!(said("failed to construct request: no region"), "failed to construct request: no region");
     assert_eq!(said("tcp connect error: Connection refused"), "tcp connect error: Connection refused");
 }

@@ -6,7 +6,9 @@
 use std::{env, time::SystemTime};
 
 use super::{
-    Identity, Profiles, SignIn, is_ec2, keys, metadata,
+    Identity, Profiles, SignIn, is_ec2,
+    keys::{self, abbreviated},
+    metadata,
     order::{self, Way},
     profiles::Profile,
     sso::sso_gap,
@@ -287,20 +289,4 @@ fn container() -> Option<Found> {
 
 fn instance() -> Option<Found> {
     (!metadata::is_disabled() && is_ec2()).then(|| Found::new("the role of this EC2 instance, if it has one"))
-}
-
-/// Enough of an access key's id to tell it from another.
-fn abbreviated(id: &str) -> String {
-    let count = id.chars().count();
-    if count < 10 || !id.is_ascii() {
-        return "…".to_owned();
-    }
-    format!("{}…{}", &id[..4], &id[count - 4..])
-}
-
-#[test]
-fn ids_of_keys_are_shown_in_part() {
-    assert_eq!(abbreviated("AKIAIOSFODNN7EXAMPLE"), "AKIA…MPLE");
-    assert_eq!(abbreviated("short"), "…");
-    assert_eq!(abbreviated("ééééééééééééé"), "…");
 }

@@ -85,6 +85,23 @@ async fn endpoints_of_the_aws_configuration_that_are_no_urls_cost_no_secret() {
     }
 }
 
+/// Issue: the SDK warned with the whole error, which may hold the request.
+#[tokio::test]
+async fn what_the_sdk_warns_of_is_not_logged() {
+    let mut shell = shell().await;
+    let corp = CORP.replace("us-east-1", "eu west");
+    shell.profiles(&format!("[default]\n{SSO}{corp}"));
+    let token = json!({"accessToken": "s3cr3t-sign-in", "expiresAt": "2099-01-01T00:00:00Z"});
+    cache_sso_token(&shell.dir.path().join("home"), "corp", &token);
+    shell.set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let output = shell.get(REGISTRY);
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(!said.contains(SECRET) && !said.contains(" aws_") && output.status.code() == Some(1), "{said}");
+    // or the test would prove nothing
+    let connected = shell.keys("AKIDEXAMPLE").get(REGISTRY);
+    assert!(text(&connected.stderr).contains("TRACE"), "{connected:?}");
+}
+
 #[tokio::test]
 async fn a_pods_token_is_not_told_when_the_endpoint_is_no_url() {
     let mut shell = shell().await;
