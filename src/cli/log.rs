@@ -1,6 +1,7 @@
 //! Log lines on stderr, as `RUST_LOG` and the configuration ask.
 //!
-//! The AWS SDK prints whole answers at its finer levels, tokens included: it is held at `info` whatever is asked.
+//! The AWS SDK prints whole answers at its finer levels, tokens included, and warns with whole requests: it is held at
+//! `error` whatever is asked. What it warns of is said by `ecr` in words.
 
 use std::io::{self, IsTerminal as _};
 
@@ -42,5 +43,5 @@ pub(super) fn start_if_asked() -> Result<(), BoxError> {
 }
 
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::INFO || !metadata.target().starts_with("aws_")
+    *metadata.level() <= Level::ERROR || !metadata.target().starts_with("aws_")
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::Wanted;
 use crate::{
-    ecr::{AuthorizationToken, EcrRegistry, Profiles},
+    ecr::{AuthorizationToken, EcrRegistry, Profiles, key_in_environment},
     secret::Secret,
 };
 
@@ -75,12 +75,11 @@ fn access_key(wanted: &Wanted) -> Option<String> {
     if identity.role.is_some() || identity.mfa.is_some() || wanted.scope.fips || wanted.scope.dual_stack {
         return None;
     }
-    let in_environment = || env::var("AWS_ACCESS_KEY_ID").ok().filter(|id| !id.is_empty());
     let is_web = || env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_some_and(|file| !file.is_empty());
     let of_profile = |name: &str| Profiles::read().access_key(name);
     match &identity.profile {
         Some(profile) => of_profile(profile),
-        None if in_environment().is_some() => in_environment(),
+        None if key_in_environment().is_some() => key_in_environment(),
         None if is_web() => None,
         None => of_profile(&Profiles::selected().0),
     }

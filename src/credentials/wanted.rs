@@ -35,8 +35,9 @@ const ENDPOINTS: [&str; 10] = [
     "AWS_SHARED_CREDENTIALS_FILE",
 ];
 /// The variables that choose an identity when no profile is named by the configuration.
-const IDENTITIES: [&str; 13] = [
+const IDENTITIES: [&str; 14] = [
     "AWS_ACCESS_KEY_ID",
+    "AWS_ACCESS_KEY",
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_ROLE_ARN",
@@ -138,7 +139,7 @@ fn describe(identity: &Identity, place: &Place<'_>) -> String {
     let is_surrounded = identity.profile.is_none() || sections.contains("] credential_source=");
     if is_surrounded {
         add(&IDENTITIES);
-        let has_keys = variable("AWS_ACCESS_KEY_ID").is_some();
+        let has_keys = ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"].into_iter().any(|name| variable(name).is_some());
         if let Some(subject) = TOKEN_FILES.iter().find_map(|name| subject(&variable(name)?)) {
             description.push_str(&subject);
         }

@@ -13,8 +13,10 @@ use aws_credential_types::{
     provider::{ProvideCredentials as _, error::CredentialsError},
 };
 
-use super::{failure::MintError, network::said};
-use crate::chain::chain;
+use super::{
+    failure::MintError,
+    network::{is_dispatch_failure, said},
+};
 
 /// On a machine that is not known to be of EC2 the whole probe takes no longer.
 const PROBE: Duration = Duration::from_secs(1);
@@ -60,7 +62,7 @@ pub(super) async fn ask(config: &ProviderConfig) -> Result<Answer, MintError> {
         Err(_) => Ok(Answer::Absent),
         Ok(Ok(credentials)) => Ok(Answer::Credentials(credentials)),
         Ok(Err(CredentialsError::CredentialsNotLoaded(context))) => {
-            let said = chain(&CredentialsError::CredentialsNotLoaded(context));
+            let said = said(&CredentialsError::CredentialsNotLoaded(context));
             Ok(if said.contains("404") { Answer::NoRole } else { Answer::Absent })
         }
         Ok(Err(error)) if is_silence(&error) => Ok(Answer::Absent),
@@ -73,8 +75,7 @@ pub(super) async fn ask(config: &ProviderConfig) -> Result<Answer, MintError> {
 }
 
 fn is_silence(error: &CredentialsError) -> bool {
-    let said = chain(error);
     matches!(error, CredentialsError::ProviderTimedOut(_))
-        || said.contains("timeout")
-        || said.contains("dispatch failure")
+        || said(error).contains("timeout")
+        || is_dispatch_failure(error)
 }

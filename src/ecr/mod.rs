@@ -2,11 +2,16 @@
 //!
 //! The only module that imports `aws-*`. It keeps nothing: tokens are kept by `store`, asked for by `credentials`.
 
+mod endpoint;
 mod failure;
+mod files;
 mod identity;
+mod ini;
+mod keys;
 mod metadata;
 mod mint;
 mod network;
+mod order;
 mod probe;
 mod process;
 mod profiles;
@@ -21,6 +26,7 @@ mod token;
 
 pub use failure::{MintError, MintErrorKind};
 pub use identity::{Identity, Mfa, ROLE_ANNOTATION, Role};
+pub use keys::key_in_environment;
 pub use metadata::is_ec2;
 pub use mint::{Known, Learned, mint, mint_with_web_identity};
 pub use probe::{Reached, probe};

@@ -18,13 +18,31 @@ const LAYERS: [&str; 7] = [
     "client error (Connect): ",
 ];
 
-/// The words of an error and its causes without the names of the layers they came through.
+/// Where the SDK begins to show the request or answer that went wrong, with everything that is secret in it.
+const REQUESTS: [&str; 4] = [" to request `", "Request {", "Response {", "SdkBody"];
+
+/// The words of an error and its causes without the names of the layers they came through, and without the request.
+///
+/// The only way in which an error of the SDK becomes text.
 pub(super) fn said(error: &(dyn Error + 'static)) -> String {
-    let mut text = chain(error);
+    let mut text = without_request(chain(error));
     while let Some(rest) = LAYERS.into_iter().find_map(|layer| text.strip_prefix(layer)) {
         text = rest.to_owned();
     }
     text
+}
+
+fn without_request(mut text: String) -> String {
+    if let Some(at) = REQUESTS.into_iter().filter_map(|mark| text.find(mark)).min() {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}
+
+/// Whether no answer came at all, by the words of an error of the SDK.
+pub(super) fn is_dispatch_failure(error: &(dyn Error + 'static)) -> bool {
+    chain(error).contains("dispatch failure")
 }
 
 /// What went wrong on the way to an API.
@@ -36,11 +54,6 @@ pub(super) fn of_network(action: &str, error: &(dyn Error + 'static)) -> MintErr
             "FIPS or dual-stack is asked for, and an endpoint of one's own as well",
             "keep one: unset AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT, or take endpoint_url out of the profile",
         )
-    } else if let Some((_, url)) = said.split_once("failed to apply endpoint `") {
-        // the rest is the whole request
-        let cause = format!("endpoint {} is not a URL", url.split('`').next().unwrap_or_default());
-        let remedy = "correct endpoint_url in the AWS configuration: it begins with https:// or http://";
-        return MintError::new(MintErrorKind::Unreachable, cause, remedy);
     } else if has(&["proxy authorization required"]) {
         ("the proxy asks for a user and password", "write them into HTTPS_PROXY, as http://user:password@host:port")
     } else if has(&["tunnel error: unsuccessful"]) {
@@ -86,4 +99,15 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source()).any(|source| {
         source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     })
+}
+
+#[test]
+fn a_request_is_never_part_of_what_an_error_said() {
+    let said = |text: &str| without_request(text.to_owned());
+    let sdk = "failed to apply endpoint `http://a b` to request `Request { body: SdkBody { inner: Once(WebIdentityToken=s3cr3t";
+    assert_eq!(said(sdk), "failed to apply endpoint `http://a b`…");
+    assert_eq!(said("invalid: Request { s3cr3t"), "invalid: …");
+    assert_eq!(said("body: SdkBody { s3cr3t"), "body: …");
+    assert_eq!(said("failed to construct request: no region"), "failed to construct request: no region");
+    assert_eq!(said("tcp connect error: Connection refused"), "tcp connect error: Connection refused");
 }

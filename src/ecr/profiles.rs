@@ -6,8 +6,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     fmt::Write as _,
-    fs,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    failure::MintError,
+    ini::{Kind, Text},
+    order::{self, Way},
 };
 
 /// The two files of the AWS configuration.
@@ -15,19 +21,38 @@ use std::{
 pub struct Profiles {
     config: String,
     credentials: String,
+    /// A file that is there and cannot be read, and why.
+    unreadable: Option<(PathBuf, String)>,
 }
+
+const FILES: [(&str, &str); 2] = [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")];
 
 /// The keys of one profile; those of the credentials file go before those of the configuration file.
 pub(super) type Profile = BTreeMap<String, String>;
 
 impl Profiles {
-    /// Reads both files; one that is not there is empty.
+    /// Reads both files; one that is not there is empty, and so for the time being is one that cannot be read.
     #[must_use]
     pub fn read() -> Self {
-        Self {
-            config: read("AWS_CONFIG_FILE", "config"),
-            credentials: read("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
-        }
+        let [config, credentials] = FILES.map(|(variable, name)| read(variable, name));
+        let text = |text: &Result<String, _>| text.as_ref().map_or_else(|_| String::new(), Clone::clone);
+        let (in_config, in_credentials) = (text(&config), text(&credentials));
+        let unreadable = config.err().or(credentials.err());
+        Self { config: in_config, credentials: in_credentials, unreadable }
+    }
+
+    /// That nothing was lost in reading: asked by who needs what the files say.
+    pub(super) fn check(&self) -> Result<(), MintError> {
+        let Some((path, why)) = &self.unreadable else { return Ok(()) };
+        let (path, named) = (path.display(), FILES.map(|(variable, _)| variable).join(" or "));
+        let remedy = format!("make {path} readable for this user, or name another file with {named}");
+        Err(MintError::credentials(format!("the AWS configuration {path} cannot be read: {why}"), remedy))
+    }
+
+    /// Both files as they were read.
+    pub(super) fn texts(&self) -> [Text<'_>; 2] {
+        let text = |kind, text| Text { kind, text };
+        [text(Kind::Config, self.config.as_str()), text(Kind::Credentials, self.credentials.as_str())]
     }
 
     /// The profile that the environment selects, and whether it says so itself.
@@ -41,22 +66,17 @@ impl Profiles {
 
     /// What a profile says; `None` when neither file has it.
     pub(super) fn profile(&self, name: &str) -> Option<Profile> {
-        let in_config: Vec<_> = lines(&self.config, "profile", name).collect();
-        let in_credentials: Vec<_> = lines(&self.credentials, "profile", name).collect();
-        let exists = |text| headers(text).any(|header| header == ("profile", name));
-        if !exists(&self.config) && !exists(&self.credentials) {
-            return None;
-        }
-        let pairs = in_config.into_iter().chain(in_credentials);
-        Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+        self.place("profile", name)?;
+        let lines = self.texts().into_iter().flat_map(|text| text.lines("profile", name));
+        let own = lines.filter(|line| line.below.is_none());
+        Some(own.map(|line| (line.key, line.value.to_owned())).collect())
     }
 
     /// The id of the access key that a profile is, unless it leads elsewhere.
     #[must_use]
     pub fn access_key(&self, name: &str) -> Option<String> {
         let mut profile = self.profile(name)?;
-        let elsewhere = ["role_arn", "sso_account_id", "login_session", "credential_process"];
-        if elsewhere.iter().any(|key| profile.contains_key(*key)) {
+        if order::way(&profile) != Some(Way::Key) {
             return None;
         }
         profile.remove("aws_access_key_id")
@@ -64,26 +84,31 @@ impl Profiles {
 
     /// What an `[sso-session]` says.
     pub(super) fn sso_session(&self, name: &str) -> Profile {
-        lines(&self.config, "sso-session", name).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        let [config, _] = self.texts();
+        config.lines("sso-session", name).map(|line| (line.key, line.value.to_owned())).collect()
     }
 
-    /// File and line where a profile begins.
-    pub(super) fn place(&self, name: &str) -> Option<String> {
-        let files = [
-            ("AWS_CONFIG_FILE", "config", &self.config),
-            ("AWS_SHARED_CREDENTIALS_FILE", "credentials", &self.credentials),
-        ];
-        files.into_iter().find_map(|(variable, file, text)| {
-            let line = text.lines().position(|line| header(line.trim()) == Some(("profile", name)))?;
-            Some(format!("{}:{}", path(variable, file)?.display(), line + 1))
+    /// What a `[services]` section says: service, key and value.
+    pub(super) fn services(&self, name: &str) -> Vec<(String, String, String)> {
+        let [config, _] = self.texts();
+        let lines = config.lines("services", name);
+        lines.filter_map(|line| Some((line.below?.to_ascii_lowercase(), line.key, line.value.to_owned()))).collect()
+    }
+
+    /// File and line where a section begins.
+    pub(super) fn place(&self, section: &str, name: &str) -> Option<String> {
+        FILES.into_iter().zip(self.texts()).find_map(|((variable, file), text)| {
+            let line = text.place(section, name)?;
+            // the text of a file without a name is a test's
+            let path = path(variable, file).unwrap_or_default();
+            Some(format!("{}:{line}", path.display()))
         })
     }
 
     /// The names of all profiles.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
-        let all = headers(&self.config).chain(headers(&self.credentials));
-        all.filter(|(kind, _)| *kind == "profile").map(|(_, name)| name.to_owned()).collect()
+        self.texts().into_iter().flat_map(Text::profiles).map(ToOwned::to_owned).collect()
     }
 
     /// The lines of `profile` and of every section it leads to, secrets left out.
@@ -99,9 +124,11 @@ impl Profiles {
             if !seen.insert((kind, name.clone())) {
                 continue;
             }
-            for (key, value) in lines(&self.config, kind, &name).chain(lines(&self.credentials, kind, &name)) {
-                match key {
-                    "aws_secret_access_key" | "aws_session_token" => continue,
+            for line in self.texts().into_iter().flat_map(|text| text.lines(kind, &name)) {
+                let (key, mut value) = (line.key, line.value);
+                match key.as_str() {
+                    // only whether there is one, which decides what else of the profile counts
+                    "aws_secret_access_key" | "aws_session_token" => value = if value.is_empty() { "" } else { "…" },
                     "source_profile" => open.push(("profile", value.to_owned())),
                     "sso_session" => open.push(("sso-session", value.to_owned())),
                     "services" => open.push(("services", value.to_owned())),
@@ -114,8 +141,23 @@ impl Profiles {
     }
 }
 
-fn read(variable: &str, name: &str) -> String {
-    path(variable, name).and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+/// The text of a file: what is not UTF-8 in it is in comments, or would be wrong whatever is done.
+fn read(variable: &str, name: &str) -> Result<String, (PathBuf, String)> {
+    let Some(path) = path(variable, name) else { return Ok(String::new()) };
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes);
+            let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            Ok(String::from_utf8(bytes).unwrap_or_else(|error| lossy(error.into_bytes())))
+        }
+        Err(error) if is_absent(&path, &error) => Ok(String::new()),
+        Err(error) => Err((path, error.to_string())),
+    }
+}
+
+/// A file in a folder that is not ours to enter counts as absent: the user's home may be closed to a service.
+fn is_absent(path: &Path, error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || fs::metadata(path).is_err()
 }
 
 fn path(variable: &str, name: &str) -> Option<PathBuf> {
@@ -125,33 +167,6 @@ fn path(variable: &str, name: &str) -> Option<PathBuf> {
         Err(_) => path,
     });
     path.or_else(|| dirs::home_dir().map(|home| home.join(".aws").join(name)))
-}
-
-/// Kind and name of each section, which may be spelled `[profile name]` or `[name]`.
-fn headers(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.lines().filter_map(|line| header(line.trim()))
-}
-
-fn header(line: &str) -> Option<(&str, &str)> {
-    let header = line.strip_prefix('[')?.split(']').next().unwrap_or_default().trim();
-    let words = header.split_once(char::is_whitespace).map(|(kind, name)| (kind, name.trim()));
-    Some(words.unwrap_or(("profile", header)))
-}
-
-/// The `key = value` lines of one section.
-fn lines<'a>(text: &'a str, kind: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let mut inside = false;
-    text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])).filter_map(move |line| {
-        if let Some(found) = header(line) {
-            inside = found == (kind, name);
-            return None;
-        }
-        let (key, value) = line.split_once('=').filter(|_| inside)?;
-        // a comment may follow a value after white space
-        let value = value.split(" #").next().unwrap_or_default();
-        let value = value.split(" ;").next().unwrap_or_default();
-        Some((key.trim(), value.trim()))
-    })
 }
 
 #[cfg(test)]
@@ -179,7 +194,7 @@ role_arn = arn:aws:iam::2:role/Other
 ";
 
     fn profiles(config: &str, credentials: &str) -> Profiles {
-        Profiles { config: config.to_owned(), credentials: credentials.to_owned() }
+        Profiles { config: config.to_owned(), credentials: credentials.to_owned(), unreadable: None }
     }
 
     #[test]
@@ -204,6 +219,9 @@ role_arn = arn:aws:iam::2:role/Other
             "[default]\naws_access_key_id=AKIDEXAMPLE\naws_secret_access_key = s3cr3t\naws_session_token=t0ken";
         let got = profiles("", credentials).describe("default");
         assert!(got.contains("AKIDEXAMPLE") && !got.contains("s3cr3t") && !got.contains("t0ken"), "{got}");
+        // without its secret the key counts no more
+        assert_ne!(profiles("", &credentials.replace("s3cr3t", "")).describe("default"), got);
+        assert_eq!(profiles("", &credentials.replace("s3cr3t", "other")).describe("default"), got);
     }
 
     #[test]

@@ -162,3 +162,50 @@ fn given(action: &str, given: Option<&Given>) -> Result<Credentials, MintError> 
     let token = Some(given.session_token().to_owned());
     Ok(Credentials::new(given.access_key_id(), given.secret_access_key(), token, Some(expires_at), "sts"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn mfa(serial: &str) -> Mfa {
+        Mfa { serial: serial.to_owned(), command: None }
+    }
+
+    fn codes(what: &str, left: Duration) -> Codes {
+        let secret = r#"{"access_key_id":"ASIA","secret_access_key":"secret","session_token":"token"}"#.to_owned();
+        let (what, secret, expires_at) = (what.to_owned(), Secret::new(secret), SystemTime::now() + left);
+        Codes { code: None, session: Some(Session { what, secret, expires_at }) }
+    }
+
+    #[test]
+    fn a_session_of_another_role_or_device_is_not_taken() {
+        let role = |arn: &str| Role { arn: arn.to_owned(), ..Role::default() };
+        let own = what(Some(&role("a")), &mfa("device"));
+        let codes = codes(&own, Duration::from_hours(1));
+        assert!(codes.session_for(&own).is_some());
+        for other in
+            [what(Some(&role("b")), &mfa("device")), what(Some(&role("a")), &mfa("x")), what(None, &mfa("device"))]
+        {
+            assert!(codes.session_for(&other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_not_taken_in_its_last_minute() {
+        let left = |seconds| codes("x", Duration::from_secs(seconds)).session_for("x").is_some();
+        assert_eq!([left(0), left(50), left(70)], [false, false, true]);
+    }
+
+    #[test]
+    fn a_code_is_missed_before_it_is_used_and_kept_until_then() {
+        let mut none = Codes::default();
+        let missing = check_code(None, Some(&mfa("device")), &mut none).unwrap_err();
+        assert_eq!((missing.kind, missing.mfa), (MintErrorKind::MfaNeeded, Some(Box::new(mfa("device")))));
+        let mut one = Codes { code: Some(Secret::new("123456".to_owned())), session: None };
+        check_code(None, Some(&mfa("device")), &mut one).unwrap();
+        assert!(one.code.is_some());
+        assert!(check_code(None, None, &mut none).is_ok());
+    }
+}

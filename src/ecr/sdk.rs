@@ -17,32 +17,23 @@ use aws_smithy_http_client::{
 };
 
 use super::{
-    Identity, Profiles, TokenScope,
+    Identity, Profiles, TokenScope, endpoint,
     failure::{MintError, MintErrorKind},
+    files::{self, Files},
+    network::said,
 };
-use crate::chain::chain;
 
 /// One attempt at an API; the SDK makes up to three within the caller's deadline.
 const ATTEMPT: Duration = Duration::from_secs(4);
 /// The pause after a first failure is below this, after a second below twice this.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where the environment may say that an API is elsewhere.
-const ENDPOINTS: [&str; 7] = [
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_ECR",
-    "AWS_ENDPOINT_URL_ECR_PUBLIC",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_ENDPOINT_URL_SSO",
-    "AWS_ENDPOINT_URL_SSO_OIDC",
-    "AWS_ENDPOINT_URL_SIGNIN",
-];
-
 /// The SDK, set up for one scope and identity.
 pub(super) struct Sdk {
     base: SdkConfig,
     http: SharedHttpClient,
     local: SharedHttpClient,
+    files: Files,
     scope: TokenScope,
     endpoint_url: Option<String>,
 }
@@ -65,15 +56,17 @@ impl Service {
 
 impl Sdk {
     pub(super) async fn new(scope: &TokenScope, identity: &Identity, profiles: &Profiles) -> Result<Self, MintError> {
-        check_endpoints()?;
+        endpoint::check(identity, profiles)?;
         let profile = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
         let bundle = profiles.profile(&profile).and_then(|mut profile| profile.remove("ca_bundle"));
         let tls = tls(bundle)?;
         let http = http_client(tls.clone(), ProxyConfig::from_env());
         let local = http_client(tls, ProxyConfig::disabled());
+        let files = files::files(profiles);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .no_credentials()
             .http_client(http.clone())
+            .profile_files(files.clone())
             .region(Region::new(scope.region.clone()))
             .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_PAUSE))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build());
@@ -81,7 +74,7 @@ impl Sdk {
             loader = loader.profile_name(profile);
         }
         let base = loader.load().await;
-        Ok(Self { base, http, local, scope: scope.clone(), endpoint_url: identity.endpoint_url.clone() })
+        Ok(Self { base, http, local, files, scope: scope.clone(), endpoint_url: identity.endpoint_url.clone() })
     }
 
     /// The configuration of a service's client.
@@ -114,6 +107,11 @@ impl Sdk {
         self.provider_with(self.local.clone())
     }
 
+    /// The AWS configuration files for the SDK's own sources.
+    pub(super) fn files(&self) -> Files {
+        self.files.clone()
+    }
+
     fn provider_with(&self, http: SharedHttpClient) -> ProviderConfig {
         ProviderConfig::without_region()
             .with_region(self.base.region().cloned())
@@ -137,27 +135,10 @@ impl Sdk {
     }
 }
 
-/// The SDK panics over an endpoint that is empty, and shows its whole request when it is no URL.
-fn check_endpoints() -> Result<(), MintError> {
-    for name in ENDPOINTS {
-        let Some(url) = env::var_os(name) else { continue };
-        let (cause, remedy) = if url.is_empty() {
-            (format!("{name} is set to nothing"), format!("take it away: unset {name}"))
-        } else if !["http://", "https://"].iter().any(|scheme| url.as_encoded_bytes().starts_with(scheme.as_bytes())) {
-            let url = url.display();
-            (format!("{name} is {url}, which is not a URL"), format!("write {name}=https://{url}, or http://"))
-        } else {
-            continue;
-        };
-        return Err(MintError::new(MintErrorKind::Unreachable, cause, remedy));
-    }
-    Ok(())
-}
-
 fn tls(bundle: Option<String>) -> Result<TlsContext, MintError> {
     let tls = TlsContext::builder().with_trust_store(trust_store(bundle)?).build();
     tls.map_err(|error| {
-        MintError::new(MintErrorKind::Unreachable, chain(&error), "put certificates in PEM form into AWS_CA_BUNDLE")
+        MintError::new(MintErrorKind::Unreachable, said(&error), "put certificates in PEM form into AWS_CA_BUNDLE")
     })
 }
 
@@ -186,4 +167,10 @@ fn trust_store(bundle: Option<String>) -> Result<TrustStore, MintError> {
         return Err(problem("holds no certificate"));
     }
     Ok(store.with_pem_certificate(pem))
+}
+
+#[test]
+fn an_endpoint_of_longshores_configuration_is_of_ecr_only() {
+    assert!(Service::Ecr.is_of_ecr() && Service::EcrPublic.is_of_ecr());
+    assert!(!Service::Sts.is_of_ecr() && !Service::Oidc.is_of_ecr());
 }

@@ -5,10 +5,7 @@
 
 use std::{env, fs};
 
-use aws_config::{
-    ecs::EcsCredentialsProvider, environment::EnvironmentVariableCredentialsProvider,
-    profile::ProfileFileCredentialsProvider,
-};
+use aws_config::{ecs::EcsCredentialsProvider, profile::ProfileFileCredentialsProvider};
 use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, error::CredentialsError},
@@ -17,15 +14,16 @@ use aws_credential_types::{
 use super::{
     Identity, Mfa, Profiles, Role,
     failure::{MintError, MintErrorKind},
-    metadata,
-    network::{of_network, said},
+    keys, metadata,
+    network::{is_dispatch_failure, of_network, said},
+    order::{self, Way},
     process,
     profiles::Profile,
     role::{self, Codes},
     sdk::Sdk,
     sso::{SignIn, sso_gap},
 };
-use crate::{chain::chain, secret::Secret};
+use crate::secret::Secret;
 
 /// Nobody chains more roles than AWS lets sessions be chained; a circle would.
 pub(super) const LONGEST_CHAIN: usize = 8;
@@ -61,7 +59,7 @@ impl Search<'_> {
     }
 
     async fn chain(&mut self) -> Result<Credentials, MintError> {
-        if let Some(credentials) = environment().await? {
+        if let Some(credentials) = keys::in_environment()? {
             return Ok(credentials);
         }
         if is_set("AWS_WEB_IDENTITY_TOKEN_FILE") {
@@ -89,6 +87,7 @@ impl Search<'_> {
 
     /// The credentials of a profile; `None` when it names no source, or is the default one and does not exist.
     async fn profile(&mut self, name: &str, depth: usize) -> Result<Option<Credentials>, MintError> {
+        self.profiles.check()?;
         let Some(profile) = self.profiles.profile(name) else {
             return if name == "default" && depth == 0 { Ok(None) } else { Err(self.missing(name)) };
         };
@@ -96,35 +95,38 @@ impl Search<'_> {
             let remedy = "correct source_profile: a chain of profiles must end at one with credentials of its own";
             return Err(MintError::credentials(format!("profile {name:?} leads back to itself"), remedy));
         }
-        let has = |key: &str| profile.get(key).is_some_and(|value| !value.is_empty());
-        if has("role_arn") && !has("web_identity_token_file") {
-            return Box::pin(self.role_of(name, &profile, depth)).await.map(Some);
-        }
-        if (has("sso_account_id") || has("sso_role_name"))
-            && let Some(gap) = sso_gap(self.profiles, name, &profile)
-        {
+        let Some(way) = order::way(&profile) else { return Ok(None) };
+        let found = match way {
+            Way::Role => Box::pin(self.role_of(name, &profile, depth)).await,
+            Way::WebIdentity => self.web_identity_of(name, &profile).await,
+            Way::SignIn => self.signed_in(name, &profile).await,
+            Way::Console => self.sdk_profile(name).await.map_err(|error| login_failure(name, &error)),
+            Way::Process => {
+                let command = profile.get("credential_process").map(String::as_str).unwrap_or_default();
+                process::credentials(name, command).await
+            }
+            // one half of a key is a failure in words there
+            Way::Key | Way::HalfOfAKey => return keys::in_profile(name, &profile),
+        };
+        found.map(Some)
+    }
+
+    async fn signed_in(&self, name: &str, profile: &Profile) -> Result<Credentials, MintError> {
+        if let Some(gap) = sso_gap(self.profiles, name, profile) {
             return Err(gap);
         }
-        if let Some(sign_in) = SignIn::of(self.profiles, name, &profile).filter(|_| has("sso_account_id")) {
-            let found = self.sdk_profile(name).await;
-            return found.map(Some).map_err(|error| sign_in.failure(&error, &profile));
-        }
-        if has("login_session") {
-            return self.sdk_profile(name).await.map(Some).map_err(|error| login_failure(name, &error));
-        }
-        if let (Some(arn), Some(file)) = (profile.get("role_arn"), profile.get("web_identity_token_file")) {
-            let setting = format!("web_identity_token_file of profile {name:?}");
-            return self.shown(file, &setting, arn, profile.get("role_session_name").cloned()).await.map(Some);
-        }
-        if let Some(command) = profile.get("credential_process") {
-            return process::credentials(name, command).await.map(Some);
-        }
-        match static_keys(name, &profile)? {
-            None if has("sso_session") || has("sso_start_url") => {
-                sso_gap(self.profiles, name, &profile).map_or(Ok(None), Err)
-            }
-            found => Ok(found),
-        }
+        let sign_in = SignIn::of(self.profiles, name, profile);
+        self.sdk_profile(name).await.map_err(|error| match sign_in {
+            Some(sign_in) => sign_in.failure(&error, profile),
+            None => failure(&format!("the SSO sign-in of profile {name:?}"), &error, "run: aws configure sso"),
+        })
+    }
+
+    async fn web_identity_of(&self, name: &str, profile: &Profile) -> Result<Credentials, MintError> {
+        let get = |key: &str| profile.get(key).map(String::as_str).unwrap_or_default();
+        let setting = format!("web_identity_token_file of profile {name:?}");
+        let session = profile.get("role_session_name").cloned();
+        self.shown(get("web_identity_token_file"), &setting, get("role_arn"), session).await
     }
 
     /// The role of a profile, assumed with the rights of the profile or source it names.
@@ -137,15 +139,15 @@ impl Search<'_> {
             role::check_code(Some(&role), Some(mfa), self.codes)?;
         }
         let source = match (profile.get("source_profile"), profile.get("credential_source")) {
-            (Some(source), _) if source == name => static_keys(name, profile)?,
+            (Some(source), _) if source == name => keys::in_profile(name, profile)?,
             (Some(source), _) => self.profile(source, depth + 1).await?,
             (None, Some(source)) => match source.to_ascii_lowercase().as_str() {
-                "environment" => environment().await?,
+                "environment" => keys::in_environment()?,
                 "ec2instancemetadata" => self.instance().await?,
                 "ecscontainer" => Some(self.container().await?),
                 _ => None,
             },
-            (None, None) => static_keys(name, profile)?,
+            (None, None) => keys::in_profile(name, profile)?,
         };
         let source = source.ok_or_else(|| {
             let remedy = "give the profile a source_profile that has credentials, or credential_source = Environment, \
@@ -159,8 +161,11 @@ impl Search<'_> {
     }
 
     async fn sdk_profile(&self, name: &str) -> Result<Credentials, CredentialsError> {
-        let provider =
-            ProfileFileCredentialsProvider::builder().profile_name(name).configure(&self.sdk.provider()).build();
+        let provider = ProfileFileCredentialsProvider::builder()
+            .profile_name(name)
+            .profile_files(self.sdk.files())
+            .configure(&self.sdk.provider())
+            .build();
         provider.provide_credentials().await
     }
 
@@ -236,19 +241,6 @@ pub(super) fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-async fn environment() -> Result<Option<Credentials>, MintError> {
-    // an empty variable is one that is not set, for the CLI and for us
-    if !is_set("AWS_ACCESS_KEY_ID") {
-        return Ok(None);
-    }
-    if !is_set("AWS_SECRET_ACCESS_KEY") {
-        let cause = "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not";
-        return Err(MintError::credentials(cause, "set both (and AWS_SESSION_TOKEN for a session), or unset both"));
-    }
-    let found = EnvironmentVariableCredentialsProvider::new().provide_credentials().await;
-    found.map(Some).map_err(|error| failure("the keys in the environment", &error, "set them again, or unset them"))
-}
-
 /// Why a session of `aws login` gave no credentials.
 fn login_failure(name: &str, error: &CredentialsError) -> MintError {
     let what = format!("the console sign-in of profile {name:?}");
@@ -261,20 +253,6 @@ fn login_failure(name: &str, error: &CredentialsError) -> MintError {
         return MintError::credentials(format!("{what} expired"), run);
     }
     failure(&what, error, &run)
-}
-
-fn static_keys(name: &str, profile: &Profile) -> Result<Option<Credentials>, MintError> {
-    match (profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")) {
-        (Some(id), Some(secret)) => {
-            let token = profile.get("aws_session_token").cloned();
-            Ok(Some(Credentials::new(id, secret, token, None, "profile")))
-        }
-        (None, None) => Ok(None),
-        _ => {
-            let remedy = format!("write both again with: aws configure --profile {name}");
-            Err(MintError::credentials(format!("profile {name:?} has one half of an access key"), remedy))
-        }
-    }
 }
 
 fn role_in(profile: &Profile) -> Role {
@@ -295,7 +273,7 @@ fn failure(what: &str, error: &CredentialsError, remedy: &str) -> MintError {
     if matches!(error, CredentialsError::ProviderTimedOut(_)) {
         return MintError::silent(format!("{what}: {said}"));
     }
-    if chain(error).contains("dispatch failure") {
+    if is_dispatch_failure(error) {
         return of_network(what, error);
     }
     MintError::new(MintErrorKind::CredentialsFailed, format!("{what}: {said}"), remedy)

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use super::{
     Identity, Profiles,
     failure::{MintError, MintErrorKind},
-    network::{of_network, said},
+    key_in_environment,
+    network::{is_dispatch_failure, of_network, said},
+    order::{self, Way},
     profiles::Profile,
     sources::{LONGEST_CHAIN, is_set},
 };
-use crate::chain::chain;
 use aws_credential_types::provider::error::CredentialsError;
 
 /// A sign-in by the AWS CLI's rules: shared by all profiles that name the session, or the start page.
@@ -50,7 +51,7 @@ pub enum SignInBy {
 /// Where the credentials of `identity` begin, by the AWS configuration: roles are followed to what they are assumed with.
 #[must_use]
 pub fn source(identity: &Identity) -> SignInBy {
-    let is_elsewhere = || ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"].into_iter().any(is_set);
+    let is_elsewhere = || key_in_environment().is_some() || is_set("AWS_WEB_IDENTITY_TOKEN_FILE");
     if identity.profile.is_none() && is_elsewhere() {
         return SignInBy::Elsewhere;
     }
@@ -61,21 +62,20 @@ pub fn source(identity: &Identity) -> SignInBy {
 fn source_of(profiles: &Profiles, mut name: String) -> SignInBy {
     for _ in 0..=LONGEST_CHAIN {
         let Some(profile) = profiles.profile(&name) else { return SignInBy::Elsewhere };
-        let get = |key: &str| profile.get(key).filter(|value| !value.is_empty());
-        if get("role_arn").is_some() {
-            match get("source_profile") {
-                Some(source) if *source != name && get("web_identity_token_file").is_none() => name.clone_from(source),
+        match order::way(&profile) {
+            Some(Way::Role) => match profile.get("source_profile") {
+                Some(source) if *source != name => name.clone_from(source),
                 _ => return SignInBy::Elsewhere,
+            },
+            Some(Way::SignIn) => {
+                return SignIn::of(profiles, &name, &profile).map_or(SignInBy::Elsewhere, SignInBy::SignIn);
             }
-        } else if let Some(sign_in) = SignIn::of(profiles, &name, &profile).filter(|_| get("sso_account_id").is_some())
-        {
-            return SignInBy::SignIn(sign_in);
-        } else if get("login_session").is_some() {
-            let command =
-                if name == "default" { "aws login".to_owned() } else { format!("aws login --profile {name}") };
-            return SignInBy::Console { profile: name, command };
-        } else {
-            return SignInBy::Elsewhere;
+            Some(Way::Console) => {
+                let command =
+                    if name == "default" { "aws login".to_owned() } else { format!("aws login --profile {name}") };
+                return SignInBy::Console { profile: name, command };
+            }
+            _ => return SignInBy::Elsewhere,
         }
     }
     SignInBy::Elsewhere
@@ -161,7 +161,7 @@ impl SignIn {
     pub(super) fn failure(&self, error: &CredentialsError, wants: &Profile) -> MintError {
         let (said, name) = (said(error), self.name());
         let run = format!("run: {}", self.command());
-        if chain(error).contains("dispatch failure") {
+        if is_dispatch_failure(error) {
             return of_network(&name, error);
         }
         let Some(end) = self.expires_at() else {

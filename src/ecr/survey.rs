@@ -5,7 +5,15 @@
 
 use std::{env, time::SystemTime};
 
-use super::{Identity, Profiles, SignIn, is_ec2, metadata, profiles::Profile, words};
+use super::{
+    Identity, Profiles, SignIn, is_ec2,
+    keys::{self, abbreviated},
+    metadata,
+    order::{self, Way},
+    profiles::Profile,
+    sso::sso_gap,
+    words,
+};
 
 /// As deep as `sources` follows profiles.
 const LONGEST_CHAIN: usize = 8;
@@ -69,7 +77,8 @@ impl Found {
 pub fn survey(identity: &Identity) -> Vec<Source> {
     let profiles = Profiles::read();
     if let Some(name) = &identity.profile {
-        let found = profile(&profiles, name, 0).unwrap_or_else(|| says_nothing(&profiles, name));
+        let found = unreadable(&profiles).or_else(|| profile(&profiles, name, 0));
+        let found = found.unwrap_or_else(|| says_nothing(&profiles, name));
         return vec![source("profile", found, None)];
     }
     let mut sources = Vec::new();
@@ -128,11 +137,11 @@ fn set(name: &str) -> Option<String> {
 }
 
 fn environment() -> Option<Found> {
-    let id = set("AWS_ACCESS_KEY_ID")?;
-    let what = format!("AWS_ACCESS_KEY_ID={}", abbreviated(&id));
+    let (name, id, has_secret) = keys::seen_in_environment()?;
+    let what = format!("{name}={}", abbreviated(&id));
     let has_session = set("AWS_SESSION_TOKEN").is_some();
-    Some(if set("AWS_SECRET_ACCESS_KEY").is_none() {
-        Found::broken(format!("{what} without AWS_SECRET_ACCESS_KEY"), "unset AWS_ACCESS_KEY_ID")
+    Some(if !has_secret {
+        Found::broken(format!("{what} without AWS_SECRET_ACCESS_KEY"), format!("unset {name}"))
     } else if id.starts_with("ASIA") && !has_session {
         Found::broken(
             format!("{what} is a session's key, and AWS_SESSION_TOKEN is not set"),
@@ -162,6 +171,9 @@ fn web_identity() -> Option<Found> {
 /// The profile that the environment selects.
 fn selected(profiles: &Profiles) -> Option<Found> {
     let (name, is_named) = Profiles::selected();
+    if let Some(found) = unreadable(profiles) {
+        return Some(Found { is_chosen: is_named, ..found });
+    }
     let found = profile(profiles, &name, 0);
     let found = if is_named { found.or_else(|| Some(says_nothing(profiles, &name))) } else { found };
     found.map(|found| Found {
@@ -171,8 +183,13 @@ fn selected(profiles: &Profiles) -> Option<Found> {
     })
 }
 
+/// A file that is there and cannot be read, which may hold what is looked for.
+fn unreadable(profiles: &Profiles) -> Option<Found> {
+    profiles.check().err().map(|error| Found::broken(error.cause, error.remedy))
+}
+
 fn says_nothing(profiles: &Profiles, name: &str) -> Found {
-    let Some(place) = profiles.place(name) else {
+    let Some(place) = profiles.place("profile", name) else {
         let names: Vec<_> = profiles.names().into_iter().collect();
         let there = if names.is_empty() { "there are none".to_owned() } else { format!("there: {}", names.join(", ")) };
         return Found::broken(
@@ -189,41 +206,44 @@ fn says_nothing(profiles: &Profiles, name: &str) -> Found {
 /// What a profile says about credentials; `None` when it says nothing.
 fn profile(profiles: &Profiles, name: &str, depth: usize) -> Option<Found> {
     let own = profiles.profile(name)?;
-    let place = profiles.place(name).unwrap_or_default();
+    let place = profiles.place("profile", name).unwrap_or_default();
     let get = |key: &str| own.get(key).filter(|value| !value.is_empty());
     let is = |words: String| format!("profile {name:?} ({place}): {words}");
     if depth > LONGEST_CHAIN {
         let remedy = format!("correct source_profile in {place}: a chain of profiles must end");
         return Some(Found::broken(is("leads back to itself".to_owned()), remedy));
     }
-    if let Some(role) = get("role_arn") {
-        if let Some(file) = get("web_identity_token_file") {
-            return Some(Found::new(is(format!("role {role} with the token in {file}"))));
+    let said = |key: &str| get(key).map(String::as_str).unwrap_or_default();
+    let role = said("role_arn");
+    Some(match order::way(&own)? {
+        Way::WebIdentity => {
+            Found::new(is(format!("role {role} with the token in {}", said("web_identity_token_file"))))
         }
-        let device = get("mfa_serial").map(|serial| format!(", with a code of {serial}")).unwrap_or_default();
-        let source = role_source(profiles, name, &own, depth);
-        let what = is(format!("role {role}{device}, assumed with {}", source.what));
-        return Some(Found { what, ..source });
-    }
-    if let Some((sign_in, account)) = SignIn::of(profiles, name, &own).zip(get("sso_account_id")) {
-        return Some(signed_in(&sign_in, &is(format!("account {account}, {}", sign_in.name()))));
-    }
-    if get("login_session").is_some() {
-        return Some(Found::new(is("a session of `aws login`".to_owned())));
-    }
-    if let Some(command) = get("credential_process") {
-        // what follows may hold what is nobody's business
-        let program = command.split_whitespace().next().unwrap_or_default();
-        return Some(Found::new(is(format!("credential_process {program}"))));
-    }
-    match (get("aws_access_key_id"), get("aws_secret_access_key")) {
-        (None, None) => None,
-        (Some(id), Some(_)) => Some(Found::new(is(format!("access key {}", abbreviated(id))))),
-        _ => {
+        Way::Role => {
+            let device = get("mfa_serial").map(|serial| format!(", with a code of {serial}")).unwrap_or_default();
+            let source = role_source(profiles, name, &own, depth);
+            let what = is(format!("role {role}{device}, assumed with {}", source.what));
+            Found { what, ..source }
+        }
+        Way::SignIn => match (SignIn::of(profiles, name, &own), sso_gap(profiles, name, &own)) {
+            (Some(sign_in), None) => {
+                signed_in(&sign_in, &is(format!("account {}, {}", said("sso_account_id"), sign_in.name())))
+            }
+            (_, Some(gap)) => Found::broken(gap.cause, gap.remedy),
+            (None, None) => return None,
+        },
+        Way::Console => Found::new(is("a session of `aws login`".to_owned())),
+        Way::Key => Found::new(is(format!("access key {}", abbreviated(said("aws_access_key_id"))))),
+        Way::Process => {
+            // what follows may hold what is nobody's business
+            let program = said("credential_process").split_whitespace().next().unwrap_or_default();
+            Found::new(is(format!("credential_process {program}")))
+        }
+        Way::HalfOfAKey => {
             let remedy = format!("aws configure --profile {name}");
-            Some(Found::broken(is("one half of an access key".to_owned()), remedy))
+            Found::broken(is("one half of an access key".to_owned()), remedy)
         }
-    }
+    })
 }
 
 /// With what a profile's role is assumed.
@@ -269,20 +289,4 @@ fn container() -> Option<Found> {
 
 fn instance() -> Option<Found> {
     (!metadata::is_disabled() && is_ec2()).then(|| Found::new("the role of this EC2 instance, if it has one"))
-}
-
-/// Enough of an access key's id to tell it from another.
-fn abbreviated(id: &str) -> String {
-    let count = id.chars().count();
-    if count < 10 || !id.is_ascii() {
-        return "…".to_owned();
-    }
-    format!("{}…{}", &id[..4], &id[count - 4..])
-}
-
-#[test]
-fn ids_of_keys_are_shown_in_part() {
-    assert_eq!(abbreviated("AKIAIOSFODNN7EXAMPLE"), "AKIA…MPLE");
-    assert_eq!(abbreviated("short"), "…");
-    assert_eq!(abbreviated("ééééééééééééé"), "…");
 }

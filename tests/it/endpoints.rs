@@ -176,6 +176,18 @@ async fn a_rule_may_ask_another_region_and_another_endpoint() {
     assert_eq!((shell.mints(), shell.ecr.connects().len()), (1, 0));
 }
 
+#[tokio::test]
+async fn the_endpoint_of_a_rule_is_that_of_ecr_and_of_nobody_else() {
+    let mut shell = Shell::with_keys().await;
+    let url = shell.ecr.api_url();
+    shell.behind_the_proxy().rules(&format!(
+        "[[registry]]\nmatch = \"123456789012\"\nendpoint_url = \"{url}\"\nrole_arn = \"arn:aws:iam::{{account}}:role/pull\"\n"
+    ));
+    shell.secret("123456789012.dkr.ecr.us-east-1.amazonaws.com");
+    assert_eq!(shell.ecr.connects(), ["sts.us-east-1.amazonaws.com:443"]);
+    assert_eq!(shell.calls(), ["AssumeRole", "GetAuthorizationToken"]);
+}
+
 /// Issue: the incumbent refuses names of one's own and `localhost`.
 #[tokio::test]
 async fn another_name_for_a_registry_is_asked_for_as_that_registry() {

@@ -2,6 +2,8 @@
 //!
 //! Issue: the incumbent answers each of these with `credentials not found in native keychain` and nothing else.
 
+mod process;
+mod secrets;
 mod setup;
 mod way;
 
@@ -89,15 +91,19 @@ const FAILURES: &[Failure] = failures! {
         "*longshore login*mfa_command";
     setup code_wrong: "AssumeRole: AccessDenied: MultiFactorAuthentication failed with invalid MFA *",
         "*wait for the next one*";
-    setup code_command_fails: "mfa_command failed (exit status: 4): no device",
+    setup code_command_fails: "mfa_command failed (exit status: 4), it said: no device",
         "run the command by hand *";
     setup code_command_prints_words: "mfa_command printed something that is not a code",
         "*six digits*";
     setup device_unknown: "AssumeRole: AccessDenied: *unable to validate MFA code*",
         "mfa_serial must be*aws iam list-mfa-devices";
-    setup process_fails: "credential_process of profile vault failed (exit status: 3): vault: sealed",
+    setup process_fails: "credential_process of profile vault failed (exit status: 3), it said: vault: sealed",
         "run the command by hand *";
-    setup process_is_not_there: "credential_process of profile vault failed (exit status: 127): *not found",
+    setup process_is_not_there: "credential_process of profile vault failed (exit status: 127), it said: *not found",
+        "run the command by hand *";
+    setup process_draws_on_the_screen: "credential_process of profile vault failed (exit status: 5), it said: *\\u{1b}[2J*…",
+        "run the command by hand *";
+    setup process_fails_without_a_word: "credential_process of profile vault failed (exit status: 6) and said nothing",
         "run the command by hand *";
     setup process_hangs: "credential_process of profile vault did not end within 5 s",
         "run the command by hand *";
@@ -139,8 +145,16 @@ const FAILURES: &[Failure] = failures! {
         "*unset AWS_ENDPOINT_URL";
     way endpoint_not_a_url: "AWS_ENDPOINT_URL is localhost:4566, which is not a URL",
         "write AWS_ENDPOINT_URL=https://localhost:4566, or http://";
-    way endpoint_of_a_profile_not_a_url: "endpoint localhost:4566 is not a URL",
-        "correct endpoint_url in the AWS configuration: *";
+    way endpoint_without_scheme_in_a_profile: "endpoint_url of profile \"default\" is localhost:4566, which is not a URL",
+        "correct it in */.aws/config:1: it begins with https:// or http:// *";
+    way endpoint_empty_in_a_profile: "endpoint_url of profile \"default\" is empty",
+        "correct it in */.aws/config:1: *";
+    way endpoint_of_a_service_not_a_url: "endpoint_url of sts in [services local] is http://a b, which is not a URL",
+        "correct it in */.aws/config:3: *";
+    way endpoint_with_a_space: "AWS_ENDPOINT_URL_STS is http://a b, which is not a URL",
+        "correct AWS_ENDPOINT_URL_STS: https:// or http:// and a host";
+    way configuration_not_readable: "the AWS configuration */.aws/config cannot be read: Is a directory*",
+        "make */.aws/config readable for this user, *AWS_CONFIG_FILE*";
     way endpoint_of_ones_own_and_fips: "GetAuthorizationToken: FIPS or dual-stack is asked for, and an endpoint of one's own as well",
         "*unset AWS_USE_FIPS_ENDPOINT*";
     way captive_portal: "GetAuthorizationToken: HTTP 200 with something that is not AWS's answer",
@@ -150,6 +164,8 @@ const FAILURES: &[Failure] = failures! {
     way gateway_out_of_order: "GetAuthorizationToken: HTTP 503 and no reason",
         "*try again*health.aws.amazon.com";
     way answer_empty: "the answer holds no token",
+        "*AWS_ENDPOINT_URL_ECR*";
+    way token_over_on_arrival: "the authorization token has expired already; is this machine's clock right?",
         "*AWS_ENDPOINT_URL_ECR*";
     way connection_cut: "GetAuthorizationToken: the answer broke off (HTTP 200)",
         "try again; *HTTPS_PROXY";

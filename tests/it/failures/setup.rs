@@ -211,6 +211,14 @@ pub fn process_is_not_there(shell: &mut Shell) {
     shell.set("AWS_PROFILE", "vault");
 }
 
+pub fn process_draws_on_the_screen(shell: &mut Shell) {
+    process(shell, "printf 'no \\033[2J%300s' x >&2; exit 5");
+}
+
+pub fn process_fails_without_a_word(shell: &mut Shell) {
+    process(shell, "exit 6");
+}
+
 pub fn process_hangs(shell: &mut Shell) {
     process(shell, "sleep 300");
 }

@@ -4,7 +4,7 @@
 
 use super::setup::{api, keys};
 use crate::{
-    fake_ecr::{Knob, Listener, Rule},
+    fake_ecr::{Knob, Listener, Rule, TokenReply},
     shell::Shell,
 };
 
@@ -51,8 +51,27 @@ pub fn endpoint_not_a_url(shell: &mut Shell) {
     keys(shell).set("AWS_ENDPOINT_URL", "localhost:4566");
 }
 
-pub fn endpoint_of_a_profile_not_a_url(shell: &mut Shell) {
+pub fn endpoint_without_scheme_in_a_profile(shell: &mut Shell) {
     keys(shell).unset("AWS_ENDPOINT_URL").profiles("[default]\nendpoint_url = localhost:4566\n");
+}
+
+pub fn endpoint_empty_in_a_profile(shell: &mut Shell) {
+    keys(shell).unset("AWS_ENDPOINT_URL").profiles("[default]\nendpoint_url =\n");
+}
+
+pub fn endpoint_of_a_service_not_a_url(shell: &mut Shell) {
+    keys(shell)
+        .unset("AWS_ENDPOINT_URL")
+        .profiles("[default]\nservices = local\n[services local]\nsts =\n  endpoint_url = http://a b\n");
+}
+
+pub fn endpoint_with_a_space(shell: &mut Shell) {
+    keys(shell).set("AWS_ENDPOINT_URL_STS", "http://a b");
+}
+
+/// No permission would not keep root out.
+pub fn configuration_not_readable(shell: &mut Shell) {
+    std::fs::create_dir(shell.path("home/.aws/config")).unwrap();
 }
 
 pub fn endpoint_of_ones_own_and_fips(shell: &mut Shell) {
@@ -73,6 +92,10 @@ pub fn gateway_out_of_order(shell: &mut Shell) {
 
 pub fn answer_empty(shell: &mut Shell) {
     api(shell, Rule::empty_answer);
+}
+
+pub fn token_over_on_arrival(shell: &mut Shell) {
+    keys(shell).ecr.set(Knob::TokenReply(TokenReply::PastExpiry));
 }
 
 pub fn connection_cut(shell: &mut Shell) {

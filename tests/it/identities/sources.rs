@@ -100,7 +100,7 @@ fn role_of_the_environment(shell: &mut Shell) {
     rule(shell, "profile = \"ci\"\n");
 }
 
-fn sso(shell: &mut Shell) {
+pub fn sso(shell: &mut Shell) {
     shell.profiles(&format!("[default]\n{SSO}"));
     signed_in(shell, "corp");
 }
@@ -185,7 +185,7 @@ fn web_identity_of_a_profile(shell: &mut Shell) {
     shell.profiles(&role("default", "web", &file));
 }
 
-fn ecs(shell: &mut Shell) {
+pub fn ecs(shell: &mut Shell) {
     let url = format!("{}/ecs/credentials", shell.ecr.metadata_url());
     shell.set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
 }
