@@ -30,6 +30,12 @@ impl Profiles {
         }
     }
 
+    /// A configuration file that says `config`, and no other.
+    #[cfg(test)]
+    pub(crate) fn of(config: &str) -> Self {
+        Self { config: config.to_owned(), credentials: String::new() }
+    }
+
     /// The profile that the environment selects, and whether it says so itself.
     #[must_use]
     pub fn selected() -> (String, bool) {
