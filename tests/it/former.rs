@@ -125,13 +125,12 @@ fn is_left_alone(shell: &Shell, host: &str, why: &str) {
 
 #[tokio::test]
 async fn the_token_of_a_bare_key_is_not_that_of_a_role_or_a_session_opened_with_it() {
-    let setups: [(&str, fn(&mut Shell)); 2] =
-        [("role_arn", sources::role_of_a_rule), ("mfa_serial", sources::code_for_oneself)];
-    for (name, setup) in setups {
-        let mut shell = Shell::start().await;
-        setup(&mut shell);
-        is_left_alone(&shell, REGISTRY, name);
-    }
+    let mut shell = Shell::start().await;
+    sources::role_of_a_rule(&mut shell);
+    is_left_alone(&shell, REGISTRY, "role_arn");
+    let mut shell = Shell::start().await;
+    sources::code_for_oneself(&mut shell);
+    is_left_alone(&shell, REGISTRY, "mfa_serial");
     let role = "[default]\nrole_arn = arn:aws:iam::123456789012:role/pull\nsource_profile = base\n";
     for profiles in [format!("{role}{KEYS}[profile base]\n{KEYS}"), format!("{role}[profile base]\n{KEYS}")] {
         let shell = Shell::start().await;
