@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::Wanted;
 use crate::{
     ecr::{AuthorizationToken, EcrRegistry, Profiles, key_in_environment},
+    environment,
     secret::Secret,
 };
 
@@ -91,7 +92,7 @@ pub(super) fn is_there() -> bool {
 }
 
 fn file() -> Option<PathBuf> {
-    let dir = env::var_os("AWS_ECR_CACHE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let dir = environment::named_token_dir();
     Some(dir.or_else(|| dirs::home_dir().map(|home| home.join(".ecr")))?.join("cache.json"))
 }
 

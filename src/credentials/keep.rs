@@ -141,3 +141,6 @@ fn renewal_of(token_key: &TokenKey, refresh_at: SystemTime, expires_at: SystemTi
     let share = u32::from(u8::from_str_radix(token_key.as_str().get(..2).unwrap_or("0"), 16).unwrap_or(0));
     refresh_at + SPREAD.min(room) * share / 256
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ mod keep;
 mod notes;
 mod obtain;
 mod person;
+#[cfg(test)]
+mod tests;
 mod wanted;
 mod whose;
 

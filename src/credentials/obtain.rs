@@ -236,7 +236,11 @@ impl Attempt {
         outcome
     }
 
-    async fn keep(&self, lock: Result<File, TokenStoreError>, token: &AuthorizationToken) -> Result<(), Error> {
+    pub(super) async fn keep(
+        &self,
+        lock: Result<File, TokenStoreError>,
+        token: &AuthorizationToken,
+    ) -> Result<(), Error> {
         let about = About::Token { wanted: Box::new(self.wanted.clone()), registry: self.registry.clone() };
         let entry = Entry {
             secret: token.basic.clone(),

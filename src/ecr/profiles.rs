@@ -55,6 +55,12 @@ impl Profiles {
         [text(Kind::Config, self.config.as_str()), text(Kind::Credentials, self.credentials.as_str())]
     }
 
+    /// A configuration file that says `config`, and no other.
+    #[cfg(test)]
+    pub(crate) fn of(config: &str) -> Self {
+        Self { config: config.to_owned(), ..Self::default() }
+    }
+
     /// The profile that the environment selects, and whether it says so itself.
     #[must_use]
     pub fn selected() -> (String, bool) {

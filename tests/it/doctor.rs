@@ -84,6 +84,24 @@ async fn a_name_that_stands_for_a_registry_is_looked_at_like_it() {
 }
 
 #[tokio::test]
+async fn the_daemons_address_and_a_name_with_a_port_are_looked_at_like_what_they_stand_for() {
+    let patient = Patient::healthy().await;
+    let text = fs::read_to_string(patient.config()).unwrap();
+    let alias = format!("[[registry]]\nmatch = \"proxy.corp:5000\"\nalias = \"{REGISTRY}\"\n");
+    fs::write(patient.config(), format!("default_registry = \"{REGISTRY}\"\n{text}{alias}")).unwrap();
+    let daemon = patient.rig.daemon.address.to_string();
+    for name in ["proxy.corp:5000", &daemon] {
+        let token = patient.finding(&["--json", name], "token");
+        assert_eq!(token["state"], "ok", "{name}: {token}");
+    }
+    // nobody logs in to the daemon
+    assert_eq!(patient.finding(&["--json", &daemon], "docker-credentials")["state"], "skipped");
+    for name in ["proxy.corp", "proxy.corp:5001"] {
+        assert_eq!(patient.finding(&["--json", name], "token")["state"], "skipped", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_is_wrong_is_found_in_the_answers_date() {
     let patient = Patient::healthy().await;
     for (minutes, state, remedy) in [

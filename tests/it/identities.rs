@@ -3,7 +3,7 @@
 //! Issue: the incumbent asks STS, SSO or the process again for each `get`, since its cache goes by the access key.
 
 mod configuration;
-mod sources;
+pub(crate) mod sources;
 
 use std::collections::BTreeSet;
 

@@ -8,6 +8,7 @@
     reason = "tests: what cannot go on fails, nobody calls them"
 )]
 
+mod aliases;
 mod budget;
 mod cli_login;
 mod cli_tokens;
@@ -28,6 +29,7 @@ mod kubelet_setup;
 mod layers;
 mod names;
 mod privacy;
+mod prompts;
 mod public;
 mod pull;
 mod readme;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    fake_ecr::{Image, Listener},
+    fake_ecr::{Image, Knob, Listener},
     rig::{Daemon, Rig, program, together},
 };
 
@@ -89,4 +89,16 @@ async fn without_credentials_pulls_are_anonymous() {
     let (code, message) = reply.error();
     assert_eq!((reply.status.as_u16(), code.as_str()), (401, "UNAUTHORIZED"));
     assert!(message.contains("no AWS credentials were found") && message.contains("aws configure"), "{message}");
+}
+
+#[tokio::test]
+async fn credentials_that_give_no_token_are_not_tried_with_each_pull() {
+    let rig = Rig::start().await;
+    rig.ecr.set(Knob::Refuse("GetAuthorizationToken".to_owned(), "AccessDeniedException".to_owned()));
+    for name in ["a", "b", "c", "d"] {
+        let repository = format!("public.ecr.aws/alias/{name}");
+        rig.ecr.push_image(&repository, "v1", Image::linux_amd64());
+        rig.pull(&repository, "v1").await;
+    }
+    assert_eq!(rig.mints(), 1);
 }

@@ -160,3 +160,34 @@ async fn the_daemon_leaves_tokens_alone_whose_identity_only_a_shell_knows() {
     let keys: Vec<_> = shell.ecr.calls().into_iter().filter_map(|call| call.access_key).collect();
     assert_eq!(keys, ["AKIDEXAMPLE", "AKIDOFASHELL"]);
 }
+
+#[tokio::test]
+async fn a_token_whose_profile_was_edited_while_it_was_minted_is_handed_out_and_not_kept() {
+    let shell = Shell::start().await;
+    let keys = r#"{"Version": 1, "AccessKeyId": "AKID'$$'", "SecretAccessKey": "secret", "SessionToken": "token"}"#;
+    let config = shell.path("home/.aws/config");
+    let edit = format!("grep -q edited '{config}' || echo 'role_session_name = edited' >> '{config}'");
+    let command = shell.script("process", &format!("{edit}\necho '{keys}'"));
+    shell.profiles(&format!("[default]\ncredential_process = {command}\n"));
+    let first = shell.secret(REGISTRY);
+    assert!(shell.entries().is_empty());
+    // whose it is can be said again
+    let second = shell.secret(REGISTRY);
+    assert_ne!(second, first);
+    assert_eq!((shell.secret(REGISTRY), shell.runs(), shell.entries().len()), (second, 2, 1));
+}
+
+#[tokio::test]
+async fn a_new_token_ends_the_rest_of_the_one_before_it() {
+    let shell = Shell::with_keys().await;
+    shell.secret(REGISTRY);
+    shell.set_time("refresh_at", -HOUR);
+    let fault = shell.ecr.fault(Rule::on(Listener::Api).aws_failure("ServerException"));
+    shell.secret(REGISTRY);
+    fault.remove();
+    // the old one is over before its rest is
+    shell.set_time("expires_at", -1);
+    let new = shell.secret(REGISTRY);
+    shell.set_time("refresh_at", -HOUR);
+    assert_ne!(shell.secret(REGISTRY), new);
+}

@@ -82,6 +82,23 @@ async fn a_token_that_stays_refused_is_renewed_once_and_the_no_is_told() {
     assert_eq!(rig.ecr.count(Listener::Registry, "GET"), 2);
 }
 
+#[tokio::test]
+async fn a_registry_that_refuses_every_token_does_not_cost_one_with_each_request() {
+    for (status, code) in [(403, "DENIED"), (401, "UNAUTHORIZED")] {
+        let rig = Rig::start().await;
+        rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+        let words = "Your authorization token has expired. Reauthenticate and try again.";
+        rig.ecr.fault(Rule::on(Listener::Registry).registry_error(status, code, words));
+        for number in 0..10 {
+            let reply = rig.get(&format!("/v2/{APP}/manifests/v{number}")).await;
+            assert_eq!(reply.status, status, "{reply:?}");
+        }
+        // one at first, one in its place, and another where ten requests take this machine longer than five seconds
+        let mints = rig.mints();
+        assert!((2..=3).contains(&mints), "{mints} for {status}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_helpers_at_once_mint_one_token() {
     let rig = Rig::start().await;

@@ -15,7 +15,6 @@ use super::{
     surroundings::{Asked, Surroundings, variable},
 };
 use crate::{
-    credentials::Way,
     ecr::EcrRegistry,
     oci::server_host,
     setup::docker::{HELPER, INCUMBENT},
@@ -88,7 +87,7 @@ fn in_environment(hosts: &[&str]) -> Option<Finding> {
 fn origin(around: &Surroundings, asked: &Asked, has_replaced: bool) -> Finding {
     let (file, host) = (around.docker_file(), asked.registry.as_str());
     let check = check("docker-credentials", Subject::Docker, format!("docker's credentials for {host}"));
-    if asked.way == Way::Foreign {
+    if !asked.needs_login {
         return check.skipped("not Longshore's to give: this is not a registry of ECR");
     }
     let remedy = around.setup(&asked.registry);

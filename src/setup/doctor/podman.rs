@@ -14,7 +14,6 @@ use super::{
     surroundings::Surroundings,
 };
 use crate::{
-    credentials::Way,
     oci::{Registry, server_host},
     setup::docker::HELPER,
 };
@@ -52,7 +51,7 @@ pub(super) fn look(around: &Surroundings) -> Vec<Finding> {
         return findings;
     }
     let helpers: Vec<_> = tables.iter().flat_map(|(path, table)| helpers(path, table)).collect();
-    for asked in around.registries.iter().filter(|asked| asked.way != Way::Foreign) {
+    for asked in around.registries.iter().filter(|asked| asked.needs_login) {
         findings.push(origin(around, &helpers, &own, &asked.registry));
     }
     findings

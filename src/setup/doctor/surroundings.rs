@@ -7,7 +7,7 @@ use std::{env, path::PathBuf};
 use super::login_file::{LoginFile, Origin, Reading};
 use crate::{
     config::{Config, RegistryRule},
-    credentials::{Selection, Wanted, Way, rule, token_store, way},
+    credentials::{Selection, Wanted, Way, Whose, rule, token_store, way, whose},
     ecr::EcrRegistry,
     environment::{self, Loaded},
     oci::{Registry, server_host},
@@ -32,6 +32,8 @@ pub(super) struct Surroundings {
 pub(super) struct Asked {
     pub(super) registry: Registry,
     pub(super) way: Way,
+    /// Whether clients log in to it; the daemon's own address stands for a registry, and asks for nothing.
+    pub(super) needs_login: bool,
 }
 
 impl Surroundings {
@@ -45,8 +47,14 @@ impl Surroundings {
         let is_asked = registry.is_some();
         let hosts = registry.map_or_else(|| file.map(named).unwrap_or_default(), |registry| vec![registry]);
         let registries = hosts.into_iter().map(|registry| {
-            let way = way(&config, &registry, &selection(file, registry.as_str()));
-            Asked { registry, way }
+            let selection = selection(file, registry.as_str());
+            let needs_login = way(&config, &registry, &selection) != Way::Foreign;
+            let way = match whose(&config, registry.as_str(), &selection) {
+                Whose::Ecr(_, wanted) => Way::Token(wanted),
+                Whose::Nobody => Way::Anonymous,
+                Whose::Foreign => Way::Foreign,
+            };
+            Asked { registry, way, needs_login }
         });
         let registries = registries.collect();
         Self { cache_dir: environment::cache_dir(&config), loaded, config, docker, registries, is_asked }
@@ -68,7 +76,7 @@ impl Surroundings {
     /// The tokens that are needed, each once, with a registry that needs it.
     pub(super) fn wanted(&self) -> Vec<(&Registry, &Wanted)> {
         let mut all: Vec<(&Registry, &Wanted)> = Vec::new();
-        for Asked { registry, way } in &self.registries {
+        for Asked { registry, way, .. } in &self.registries {
             if let Way::Token(wanted) = way
                 && all.iter().all(|(_, known)| *known != &**wanted)
             {
