@@ -8,34 +8,43 @@ use aws_credential_types::Credentials;
 
 use super::{failure::MintError, profiles::Profile};
 
-const IDS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"];
+const ID: &str = "AWS_ACCESS_KEY_ID";
+const OLD_ID: &str = "AWS_ACCESS_KEY";
 const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"];
 
-/// The first of `names` that is set, and its value.
-fn first(names: [&'static str; 2]) -> Option<(&'static str, String)> {
-    let set = |name| Some((name, env::var(name).ok().filter(|value| !value.is_empty())?));
-    names.into_iter().find_map(set)
+fn set(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn secret() -> Option<String> {
+    SECRETS.into_iter().find_map(set)
+}
+
+/// The variable with the id, and the id; the old name counts only beside a secret, since other programs use it as well.
+fn id() -> Option<(&'static str, String)> {
+    let old = || secret().and_then(|_| Some((OLD_ID, set(OLD_ID)?)));
+    set(ID).map(|id| (ID, id)).or_else(old)
 }
 
 /// The id of the access key in the environment.
 #[must_use]
 pub fn key_in_environment() -> Option<String> {
-    first(IDS).map(|(_, id)| id)
+    id().map(|(_, id)| id)
 }
 
 /// The name of the variable with an id, and the id; whether a secret stands beside it.
 pub(super) fn seen_in_environment() -> Option<(&'static str, String, bool)> {
-    first(IDS).map(|(name, id)| (name, id, first(SECRETS).is_some()))
+    id().map(|(name, id)| (name, id, secret().is_some()))
 }
 
 /// The access key in the environment.
 pub(super) fn in_environment() -> Result<Option<Credentials>, MintError> {
-    let Some((name, id)) = first(IDS) else { return Ok(None) };
-    let Some((_, secret)) = first(SECRETS) else {
+    let Some((name, id)) = id() else { return Ok(None) };
+    let Some(secret) = secret() else {
         let cause = format!("{name} is set and AWS_SECRET_ACCESS_KEY is not");
         return Err(MintError::credentials(cause, "set both (and AWS_SESSION_TOKEN for a session), or unset both"));
     };
-    let token = env::var("AWS_SESSION_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = set("AWS_SESSION_TOKEN");
     Ok(Some(Credentials::new(id.trim(), secret.trim(), token, None, "environment")))
 }
 

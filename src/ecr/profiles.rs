@@ -34,11 +34,14 @@ impl Profiles {
     /// Reads both files; one that is not there is empty, and so for the time being is one that cannot be read.
     #[must_use]
     pub fn read() -> Self {
-        let [config, credentials] = FILES.map(|(variable, name)| read(variable, name));
-        let text = |text: &Result<String, _>| text.as_ref().map_or_else(|_| String::new(), Clone::clone);
-        let (in_config, in_credentials) = (text(&config), text(&credentials));
-        let unreadable = config.err().or(credentials.err());
-        Self { config: in_config, credentials: in_credentials, unreadable }
+        let mut unreadable = None;
+        let [config, credentials] = FILES.map(|(variable, name)| {
+            read(variable, name).unwrap_or_else(|problem| {
+                unreadable.get_or_insert(problem);
+                String::new()
+            })
+        });
+        Self { config, credentials, unreadable }
     }
 
     /// That nothing was lost in reading: asked by who needs what the files say.

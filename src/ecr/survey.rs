@@ -128,7 +128,8 @@ fn nothing(name: &str) -> String {
         "profile" => "there is no default profile with credentials, and AWS_PROFILE is not set".to_owned(),
         "container" => "AWS_CONTAINER_CREDENTIALS_* is not set".to_owned(),
         _ if metadata::is_disabled() => "switched off by AWS_EC2_METADATA_DISABLED".to_owned(),
-        _ => "this is no EC2 instance by its firmware; asked last, for a second".to_owned(),
+        _ => "this is no EC2 instance by its firmware; asked last, for a second, unless nobody answered lately"
+            .to_owned(),
     }
 }
 
