@@ -18,7 +18,7 @@ use super::{
     at_hand::{self, AtHand},
     former,
     notes::{self, About},
-    person::PERSON,
+    person::{self, PERSON},
 };
 use crate::{
     chain::chain,
@@ -159,10 +159,8 @@ impl Attempt {
             return found;
         }
         let is_asking = self.is_asking().await;
-        if is_asking
-            && self.is_interactive
-            && let Ok(found) = timeout(PERSON, self.look()).await
-        {
+        let may_wait = is_asking && self.is_interactive && person::is_here();
+        if may_wait && let Ok(found) = timeout(PERSON, self.look()).await {
             return found;
         }
         let time = started.elapsed().as_secs_f32().round();

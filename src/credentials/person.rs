@@ -40,7 +40,7 @@ impl Attempt {
         let Known { session, no_metadata, .. } = known;
         let started = Instant::now();
         // a person's time is not AWS's
-        let is_persons = may_ask && mfa.command.is_none();
+        let is_persons = may_ask && mfa.command.is_none() && is_here();
         let extended = || if is_persons { deadline + started.elapsed() } else { deadline };
         let (_lock, opened) = match timeout_at(deadline, self.opening()).await {
             Ok(opening) => opening.ok()?,
@@ -89,16 +89,23 @@ impl Attempt {
     }
 }
 
+/// Whether a person is at our terminal: who has none does not wait for somebody else's either.
+pub(super) fn is_here() -> bool {
+    terminal().is_some()
+}
+
+/// The terminal, if it is ours: a job in the background would be stopped, and hold its locks for as long.
+fn terminal() -> Option<File> {
+    let terminal = OpenOptions::new().read(true).write(true).open(TERMINAL).ok()?;
+    let is_our_turn = rustix::termios::tcgetpgrp(&terminal).ok()? == rustix::process::getpgrp();
+    Some(terminal).filter(|_| is_our_turn)
+}
+
 /// Asks the person at the terminal for a code; `None` when there is no terminal, or no answer.
 async fn at_terminal(mfa: &Mfa) -> Option<Secret> {
     let prompt = format!("longshore: one-time code of {}: ", mfa.serial);
     let asked = spawn_blocking(move || {
-        let mut terminal = OpenOptions::new().read(true).write(true).open(TERMINAL).ok()?;
-        // a job in the background would be stopped, and hold its locks for as long
-        let is_our_turn = rustix::termios::tcgetpgrp(&terminal).ok()? == rustix::process::getpgrp();
-        if !is_our_turn {
-            return None;
-        }
+        let mut terminal = terminal()?;
         terminal.write_all(prompt.as_bytes()).ok()?;
         let mut line = String::new();
         BufReader::new(terminal).read_line(&mut line).ok()?;

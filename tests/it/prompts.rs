@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    budget::{WHOLE, timed},
     identities::sources,
     rig::{HELPER, REGISTRY, run, text},
     shell::Shell,
@@ -133,4 +134,23 @@ async fn a_person_who_types_nothing_is_not_asked_twice() {
     assert_eq!(prompts_until_the_end(first), 0);
     assert!(terminals.answer("first").contains("one-time code"), "{}", terminals.answer("first"));
     assert_eq!(shell.mints(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_terminal_waits_for_nobody_beyond_the_deadline() {
+    let shell = guarded().await;
+    let mut first = Terminals(&shell).open("first", REGISTRY);
+    until_asked(&mut first);
+    let (same, other) = std::thread::scope(|scope| {
+        let same = scope.spawn(|| timed(&shell, REGISTRY));
+        let other = timed(&shell, IN_IRELAND);
+        (same.join().unwrap(), other)
+    });
+    for (output, took) in [same, other] {
+        assert!(took < WHOLE, "{took:?}");
+        assert!(text(&output.stdout).contains("one-time code"), "{output:?}");
+    }
+    first.stdin.take().unwrap().write_all(b"123456\n").unwrap();
+    prompts_until_the_end(first);
+    Terminals(&shell).is_token("first");
 }
