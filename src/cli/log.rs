@@ -14,7 +14,7 @@ use tracing_subscriber::{
 };
 
 use super::BoxError;
-use crate::config::LogFormat;
+use crate::{config::LogFormat, environment};
 
 /// `off`, `error`, `warn`, `info`, `debug`, or directives as in `RUST_LOG`.
 const HELPER_VARIABLE: &str = "LONGSHORE_LOG";
@@ -35,7 +35,7 @@ pub(super) fn start(format: LogFormat) -> Result<(), BoxError> {
 
 /// The helper logs only for who asks: a client shows its standard error to people.
 pub(super) fn start_if_asked() -> Result<(), BoxError> {
-    let Some(asked) = std::env::var_os(HELPER_VARIABLE).filter(|asked| !asked.is_empty()) else { return Ok(()) };
+    let Some(asked) = environment::variable(HELPER_VARIABLE) else { return Ok(()) };
     let filter = EnvFilter::try_new(asked.to_string_lossy())?.and(filter_fn(is_harmless));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;

@@ -4,7 +4,6 @@
 //! `setup`'s business, other sign-ins are the AWS CLI's.
 
 use std::{
-    env,
     io::{self, Write as _},
     process::{self, Stdio},
     sync::Arc,
@@ -19,7 +18,8 @@ use super::{
 };
 use crate::{
     credentials::{self, Credentials, Demand, run_to_end},
-    ecr::{AuthorizationToken, Identity, MintError, MintErrorKind, SignIn, SignInBy, source},
+    ecr::{AuthorizationToken, Identity, MintError, MintErrorKind, Profiles, SignIn, SignInBy, source},
+    environment,
 };
 
 /// A sign-in that is over so soon is over.
@@ -55,7 +55,7 @@ pub(super) fn run(command: &Command) -> Result<(), BoxError> {
 async fn mint(place: Place, asked: Asked, command: &Command) -> Result<String, BoxError> {
     let Asked { registry, wanted } = asked;
     credentials::forget_failures(&place.tokens, &wanted);
-    let source = source(&wanted.identity);
+    let source = source(&wanted.identity, &Profiles::read());
     let mut is_signed_in = false;
     if let SignInBy::SignIn(sign_in) = &source {
         is_signed_in = ensure(sign_in, command).await?.is_new;
@@ -80,7 +80,7 @@ async fn mint(place: Place, asked: Asked, command: &Command) -> Result<String, B
 async fn sign_in(place: &Place, command: &Command) -> Result<String, BoxError> {
     credentials::forget_all_failures(&place.tokens)?;
     let identity = Identity { profile: command.profile.clone(), ..Identity::default() };
-    match source(&identity) {
+    match source(&identity, &Profiles::read()) {
         SignInBy::SignIn(sign_in) => {
             let end = ensure(&sign_in, command).await?.end;
             Ok(format!("{} is signed in until {}", sign_in.name(), near(end, SystemTime::now())))
@@ -135,8 +135,8 @@ async fn invite(sign_in: &SignIn, command: &Command) -> Result<SystemTime, Probl
 /// Opens a page in the browser, if there is one: the address is on the terminal anyway.
 fn open(page: &str) {
     let is_mac = cfg!(target_os = "macos");
-    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if is_mac || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(is_set) {
+    let is_set = |name| environment::variable(name).is_some();
+    if is_mac || ["DISPLAY", "WAYLAND_DISPLAY"].into_iter().any(is_set) {
         let mut command = process::Command::new(if is_mac { "open" } else { "xdg-open" });
         let _ = command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     }

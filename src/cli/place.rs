@@ -2,7 +2,7 @@
 //!
 //! Asks nobody: which token is wanted is read, never tried.
 
-use std::{error::Error, time::SystemTime};
+use std::time::SystemTime;
 
 use crate::{
     chain::chain,
@@ -49,12 +49,7 @@ pub(super) struct Asked {
 
 impl Place {
     pub(super) fn open() -> Result<Self, Problem> {
-        let loaded = environment::load().map_err(|error| {
-            Problem::new(
-                chain(&error as &(dyn Error + 'static)),
-                "correct the configuration; check it with: longshore config check",
-            )
-        })?;
+        let loaded = environment::load().map_err(|error| Problem::new(chain(&error), error.remedy()))?;
         let tokens = credentials::token_store(&loaded.config);
         Ok(Self { config: loaded.config, tokens })
     }

@@ -120,12 +120,7 @@ pub(super) fn usable(
         }
         Err(error) => return Err(error),
     };
-    let token = entry.map(|entry| AuthorizationToken {
-        basic: entry.secret,
-        minted_at: entry.minted_at,
-        refresh_at: entry.refresh_at,
-        expires_at: entry.expires_at,
-    });
+    let token = entry.map(notes::token_of);
     let is_good = |token: &AuthorizationToken| {
         demand.takes(token) && token.is_usable(SystemTime::now()) && token.user_and_password().is_some()
     };

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -76,7 +76,7 @@ fn access_key(wanted: &Wanted) -> Option<String> {
     if identity.role.is_some() || identity.mfa.is_some() || wanted.scope.fips || wanted.scope.dual_stack {
         return None;
     }
-    let is_web = || env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_some_and(|file| !file.is_empty());
+    let is_web = || environment::variable("AWS_WEB_IDENTITY_TOKEN_FILE").is_some();
     let of_profile = |name: &str| Profiles::read().access_key(name);
     match &identity.profile {
         Some(profile) => of_profile(profile),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Credentials, Wanted,
+    Credentials, Held, Wanted,
     at_hand::{Kept, kept},
     lock,
     obtain::{Attempt, Demand},
@@ -78,7 +78,7 @@ impl Credentials {
             match attempt.renew().await {
                 Ok(token) => {
                     info!(%wanted, "authorization token renewed");
-                    lock(&self.memory).insert(key, (wanted, token));
+                    lock(&self.memory).insert(key, Held { wanted, token, replaced_at: None });
                 }
                 Err(error) => {
                     warn!(error = chain(&error), "a token cannot be renewed yet; tried again in some minutes");
@@ -94,7 +94,7 @@ impl Credentials {
         let (tokens, memory, mut held) = (self.tokens.clone(), Arc::clone(&self.memory), std::mem::take(keepers));
         let looked = spawn_blocking(move || {
             // what the configuration describes differently now is nobody's any more
-            lock(&memory).retain(|key, (wanted, token)| token.is_usable(now) && wanted.key() == *key);
+            lock(&memory).retain(|key, held| held.token.is_usable(now) && held.wanted.key() == *key);
             let entries = kept(&tokens).unwrap_or_else(|error| {
                 debug!(error = chain(&error), "the token store cannot be listed");
                 Vec::new()
@@ -116,11 +116,11 @@ impl Credentials {
         *keepers = held;
         let mut due: HashMap<TokenKey, (Wanted, Option<String>)> = lock(&self.memory)
             .iter()
-            .filter(|(key, (_, token))| renewal_of(key, token.refresh_at, token.expires_at) <= now)
-            .map(|(key, (wanted, _))| (key.clone(), (wanted.clone(), None)))
+            .filter(|(key, held)| renewal_of(key, held.token.refresh_at, held.token.expires_at) <= now)
+            .map(|(key, held)| (key.clone(), (held.wanted.clone(), None)))
             .collect();
         for Kept { key, wanted, registry, entry } in own {
-            let is_newer = lock(&self.memory).get(&key).is_none_or(|(_, token)| token.expires_at < entry.expires_at);
+            let is_newer = lock(&self.memory).get(&key).is_none_or(|held| held.token.expires_at < entry.expires_at);
             let is_due = renewal_of(&key, entry.refresh_at, entry.expires_at) <= now;
             if is_newer && is_due && keepers.contains_key(&key) {
                 due.insert(key, (wanted, registry));

@@ -41,7 +41,7 @@ use obtain::Attempt;
 pub use at_hand::{AtHand, Kept, at_hand, forget, forget_all, forget_all_failures, forget_failures, kept};
 pub use error::Error;
 pub use notes::{Failure, login_token, logins, remember_login};
-pub use obtain::Demand;
+pub use obtain::{DEADLINE, Demand};
 pub use wanted::{Selection, Wanted, Way, rule, way};
 pub use whose::{Whose, is_ecr_by_name, whose};
 
@@ -51,6 +51,9 @@ const ANONYMOUS_FOR: Duration = Duration::from_mins(10);
 const ANONYMOUS_FOR_NOW: Duration = Duration::from_secs(30);
 /// A registry that refuses even a new token is not to cost a new one with each request.
 const RENEWALS_APART: Duration = Duration::from_secs(5);
+
+/// What it means that [`run_to_end`] cannot begin.
+pub const NO_RUNTIME: &str = "the system gives this process no threads or file descriptors";
 
 /// The token store of this user, where and as the configuration and the environment say.
 #[must_use]
@@ -78,6 +81,15 @@ pub enum Credential {
 
 type Minted = Result<AuthorizationToken, Arc<Error>>;
 
+/// A token in memory.
+#[derive(Debug)]
+struct Held {
+    wanted: Wanted,
+    token: AuthorizationToken,
+    /// When it was got in the place of one that a registry refused, if it was.
+    replaced_at: Option<Instant>,
+}
+
 /// The credentials of this machine.
 #[derive(Debug)]
 pub struct Credentials {
@@ -85,9 +97,7 @@ pub struct Credentials {
     tokens: TokenStore,
     /// Whether there is a person to ask for one-time codes.
     is_interactive: bool,
-    memory: Arc<Mutex<HashMap<TokenKey, (Wanted, AuthorizationToken)>>>,
-    /// The tokens that took the place of a refused one, and when.
-    renewed: Arc<Mutex<HashMap<TokenKey, (Secret, Instant)>>>,
+    memory: Arc<Mutex<HashMap<TokenKey, Held>>>,
     anonymous_until: Mutex<HashMap<TokenKey, Instant>>,
     flights: Flights<TokenKey, Minted>,
 }
@@ -101,7 +111,6 @@ impl Credentials {
             tokens,
             is_interactive: false,
             memory: Arc::default(),
-            renewed: Arc::default(),
             anonymous_until: Mutex::default(),
             flights: Flights::default(),
         }
@@ -165,14 +174,12 @@ impl Credentials {
                 demand,
                 is_interactive: self.is_interactive,
             };
-            let (memory, renewed, key) = (Arc::clone(&self.memory), Arc::clone(&self.renewed), key.clone());
+            let (memory, key) = (Arc::clone(&self.memory), key.clone());
             async move {
-                let is_renewal = matches!(attempt.demand, Demand::Instead(_));
+                let is_replacement = matches!(attempt.demand, Demand::Instead(_));
                 let minted = attempt.run().await.map_err(Arc::new)?;
-                if is_renewal {
-                    lock(&renewed).insert(key.clone(), (minted.basic.clone(), Instant::now()));
-                }
-                lock(&memory).insert(key, (wanted, minted.clone()));
+                let held = Held { wanted, token: minted.clone(), replaced_at: is_replacement.then(Instant::now) };
+                lock(&memory).insert(key, held);
                 Ok(minted)
             }
         };
@@ -184,17 +191,11 @@ impl Credentials {
 
     /// The token in memory if it will do; a refused one, too, if it was itself got in its predecessor's place just now.
     fn in_memory(&self, key: &TokenKey, demand: &Demand) -> Option<AuthorizationToken> {
-        let token = lock(&self.memory).get(key).map(|(_, token)| token.clone())?;
-        if !token.is_usable(SystemTime::now()) {
-            return None;
-        }
-        if demand.takes(&token) {
-            return Some(token);
-        }
-        let renewed = lock(&self.renewed);
-        let is_new = |(secret, at): &(Secret, Instant)| *secret == token.basic && at.elapsed() < RENEWALS_APART;
-        let is_refused = matches!(demand, Demand::Instead(_));
-        if is_refused && renewed.get(key).is_some_and(is_new) { Some(token) } else { None }
+        let memory = lock(&self.memory);
+        let Held { token, replaced_at, .. } = memory.get(key)?;
+        let is_new = replaced_at.is_some_and(|at| at.elapsed() < RENEWALS_APART);
+        let will_do = demand.takes(token) || (is_new && matches!(demand, Demand::Instead(_)));
+        Some(token.clone()).filter(|token| will_do && token.is_usable(SystemTime::now()))
     }
 
     fn is_anonymous(&self, key: &TokenKey) -> bool {

@@ -92,6 +92,23 @@ impl About {
     pub(super) fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+
+    /// A token as it is kept.
+    pub(super) fn entry(&self, token: &AuthorizationToken) -> Entry {
+        Entry {
+            secret: token.basic.clone(),
+            minted_at: token.minted_at,
+            refresh_at: token.refresh_at,
+            expires_at: token.expires_at,
+            about: self.text(),
+        }
+    }
+}
+
+/// The token that was kept.
+pub(super) fn token_of(entry: Entry) -> AuthorizationToken {
+    let Entry { secret: basic, minted_at, refresh_at, expires_at, .. } = entry;
+    AuthorizationToken { basic, minted_at, refresh_at, expires_at }
 }
 
 fn put(tokens: &TokenStore, key: &TokenKey, about: &About, secret: Secret, expires_at: SystemTime) {
@@ -176,9 +193,7 @@ pub fn remember_login(tokens: &TokenStore, registry: &str, token: Option<Authori
 #[must_use]
 pub fn login_token(tokens: &TokenStore, registry: &str) -> Option<AuthorizationToken> {
     let (About::LoginToken, entry) = get(tokens, &key("login token", registry))? else { return None };
-    let Entry { secret: basic, minted_at, refresh_at, expires_at, .. } = entry;
-    let token = AuthorizationToken { basic, minted_at, refresh_at, expires_at };
-    Some(token).filter(|token| token.is_usable(SystemTime::now()))
+    Some(token_of(entry)).filter(|token| token.is_usable(SystemTime::now()))
 }
 
 /// Forgets that somebody logged in to a registry.

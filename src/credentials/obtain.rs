@@ -25,11 +25,11 @@ use crate::{
     ecr::{AuthorizationToken, Known, Learned, MintError, MintErrorKind, mint},
     flight::GivenUp,
     secret::Secret,
-    store::{Entry, TokenKey, TokenStore, TokenStoreError},
+    store::{TokenKey, TokenStore, TokenStoreError},
 };
 
 /// A token is there or the attempt is over within this time: a second is left of the helper's 8 to say why.
-const DEADLINE: Duration = Duration::from_secs(7);
+pub const DEADLINE: Duration = Duration::from_secs(7);
 /// The same when a token is at hand that is still good: nobody should wait long for a newer one.
 const RENEWAL: Duration = Duration::from_secs(4);
 
@@ -91,11 +91,7 @@ impl Attempt {
         let good = self.usable().await?;
         let patience = if good.is_some() { Instant::now() + RENEWAL } else { deadline };
         let Found { lock, usable, at_hand, known, former } = match (self.look_until(patience).await, good) {
-            (Err(Error::Mint { source, .. }), Some(good)) => {
-                warn!(error = %source, "the token cannot be renewed; the one at hand is still good");
-                self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
-                return Ok(good);
-            }
+            (Err(Error::Mint { source, .. }), Some(good)) => return self.postpone(&source, good).await,
             (found, _) => found?,
         };
         match at_hand {
@@ -118,11 +114,7 @@ impl Attempt {
                 self.keep(lock, &token).await?;
                 Ok(token)
             }
-            (Err(error), Some(usable)) => {
-                warn!(%error, "the token cannot be renewed; the one at hand is still good");
-                self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
-                Ok(usable)
-            }
+            (Err(error), Some(usable)) => self.postpone(&error, usable).await,
             (Err(mut error), None) => {
                 if no_metadata && error.kind == MintErrorKind::NoCredentials {
                     error.remedy.push_str(NOT_ASKED_AGAIN);
@@ -144,6 +136,13 @@ impl Attempt {
         let token = self.mint(known, deadline, false).await.map_err(|error| self.failed(error))?;
         self.keep(lock, &token).await?;
         Ok(token)
+    }
+
+    /// The token at hand, and no attempt at a newer one for a while.
+    async fn postpone(&self, error: &MintError, good: AuthorizationToken) -> Result<AuthorizationToken, Error> {
+        warn!(%error, "the token cannot be renewed; the one at hand is still good");
+        self.blocking(|attempt| notes::postpone(&attempt.tokens, &attempt.key)).await?;
+        Ok(good)
     }
 
     async fn usable(&self) -> Result<Option<AuthorizationToken>, Error> {
@@ -240,13 +239,7 @@ impl Attempt {
         token: &AuthorizationToken,
     ) -> Result<(), Error> {
         let about = About::Token { wanted: Box::new(self.wanted.clone()), registry: self.registry.clone() };
-        let entry = Entry {
-            secret: token.basic.clone(),
-            minted_at: token.minted_at,
-            refresh_at: token.refresh_at,
-            expires_at: token.expires_at,
-            about: about.text(),
-        };
+        let entry = about.entry(token);
         let kept = self.blocking(move |attempt| {
             // edited meanwhile: whose token this is nobody can say any more
             if attempt.wanted.key() != attempt.key {

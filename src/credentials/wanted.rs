@@ -11,12 +11,11 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, IdentityRule, RegistryRule},
-    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, SignInBy, TokenScope, source},
+    ecr::{EcrRegistry, Identity, Mfa, Profiles, Role, SignInBy, TokenScope, key_among, source},
     oci::Registry,
     store::TokenKey,
 };
@@ -105,9 +104,10 @@ impl Wanted {
 
     /// Everything that decides whose token it is.
     pub(super) fn describe_identity(&self) -> String {
-        let place = Place { variable: &|name| env::var_os(name), profiles: &Profiles::read(), boot: &boot() };
+        let profiles = Profiles::read();
+        let place = Place { variable: &|name| env::var_os(name), profiles: &profiles, boot: &boot() };
         let mut description = describe(&self.identity, &place);
-        if let SignInBy::SignIn(sign_in) = source(&self.identity) {
+        if let SignInBy::SignIn(sign_in) = source(&self.identity, &profiles) {
             // who signed out, or signed in anew after that, is somebody else
             description.push_str(&sign_in.registration().unwrap_or_default());
         }
@@ -141,8 +141,8 @@ fn describe(identity: &Identity, place: &Place<'_>) -> String {
         add(&IDENTITIES);
     }
     // keys go first, unless a profile of its own leads past them
-    let has_keys = identity.profile.is_none()
-        && ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"].into_iter().any(|name| variable(name).is_some());
+    let text = |name: &str| variable(name)?.into_string().ok();
+    let has_keys = identity.profile.is_none() && key_among(text).is_some();
     let files = TOKEN_FILES.map(|name| variable(name).filter(|_| is_surrounded));
     let in_profile = sections.lines().filter_map(|line| Some(line.split_once("] web_identity_token_file=")?.1.into()));
     for subject in files.into_iter().flatten().chain(in_profile).filter_map(|file| subject(&file)) {

@@ -1,50 +1,49 @@
 //! Access keys as they stand: in the environment and in profiles.
 //!
-//! An empty variable is one that is not set, for the AWS CLI and for us. Old names are taken where the new one is not set.
-
-use std::env;
+//! Old names are taken where the new one is not set.
 
 use aws_credential_types::Credentials;
 
-use super::{failure::MintError, profiles::Profile};
+use super::{failure::MintError, profiles::Profile, variable::variable};
 
 const ID: &str = "AWS_ACCESS_KEY_ID";
 const OLD_ID: &str = "AWS_ACCESS_KEY";
 const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"];
 
-fn set(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn secret() -> Option<String> {
-    SECRETS.into_iter().find_map(set)
+fn secret(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    SECRETS.into_iter().find_map(variable)
 }
 
 /// The variable with the id, and the id; the old name counts only beside a secret, since other programs use it as well.
-fn id() -> Option<(&'static str, String)> {
-    let old = || secret().and_then(|_| Some((OLD_ID, set(OLD_ID)?)));
-    set(ID).map(|id| (ID, id)).or_else(old)
+fn id(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
+    let old = || secret(&variable).and_then(|_| Some((OLD_ID, variable(OLD_ID)?)));
+    variable(ID).map(|id| (ID, id)).or_else(old)
+}
+
+/// The id of the access key among the variables that are set to something.
+pub fn key_among(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    id(variable).map(|(_, id)| id)
 }
 
 /// The id of the access key in the environment.
 #[must_use]
 pub fn key_in_environment() -> Option<String> {
-    id().map(|(_, id)| id)
+    key_among(variable)
 }
 
 /// The name of the variable with an id, and the id; whether a secret stands beside it.
 pub(super) fn seen_in_environment() -> Option<(&'static str, String, bool)> {
-    id().map(|(name, id)| (name, id, secret().is_some()))
+    id(variable).map(|(name, id)| (name, id, secret(variable).is_some()))
 }
 
 /// The access key in the environment.
 pub(super) fn in_environment() -> Result<Option<Credentials>, MintError> {
-    let Some((name, id)) = id() else { return Ok(None) };
-    let Some(secret) = secret() else {
+    let Some((name, id)) = id(variable) else { return Ok(None) };
+    let Some(secret) = secret(variable) else {
         let cause = format!("{name} is set and AWS_SECRET_ACCESS_KEY is not");
         return Err(MintError::credentials(cause, "set both (and AWS_SESSION_TOKEN for a session), or unset both"));
     };
-    let token = set("AWS_SESSION_TOKEN");
+    let token = variable("AWS_SESSION_TOKEN");
     Ok(Some(Credentials::new(id.trim(), secret.trim(), token, None, "environment")))
 }
 

@@ -23,10 +23,11 @@ mod sso;
 mod sso_sign_in;
 mod survey;
 mod token;
+mod variable;
 
 pub use failure::{MintError, MintErrorKind};
 pub use identity::{Identity, Mfa, ROLE_ANNOTATION, Role};
-pub use keys::key_in_environment;
+pub use keys::{key_among, key_in_environment};
 pub use metadata::is_ec2;
 pub use mint::{Known, Learned, mint, mint_with_web_identity};
 pub use probe::{Reached, probe};

@@ -14,6 +14,7 @@ use super::{
     failure::MintError,
     ini::{Kind, Text},
     order::{self, Way},
+    variable::variable,
 };
 
 /// The two files of the AWS configuration.
@@ -67,8 +68,7 @@ impl Profiles {
     /// The profile that the environment selects, and whether it says so itself.
     #[must_use]
     pub fn selected() -> (String, bool) {
-        let get = |name: &str| env::var(name).ok().filter(|name| !name.is_empty());
-        let named = get("AWS_PROFILE").or_else(|| get("AWS_DEFAULT_PROFILE"));
+        let named = variable("AWS_PROFILE").or_else(|| variable("AWS_DEFAULT_PROFILE"));
         let is_named = named.is_some();
         (named.unwrap_or_else(|| "default".to_owned()), is_named)
     }

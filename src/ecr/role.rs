@@ -73,26 +73,34 @@ impl Codes {
 
     /// The code for a device; that there is none is an error the caller can do something about.
     fn code(&mut self, mfa: &Mfa) -> Result<Secret, MintError> {
-        self.code.take().ok_or_else(|| {
-            let cause = format!("a one-time code of {} is needed", mfa.serial);
-            let remedy = "sign in on a terminal with: longshore login REGISTRY, or set mfa_command";
-            MintError { mfa: Some(Box::new(mfa.clone())), ..MintError::new(MintErrorKind::MfaNeeded, cause, remedy) }
-        })
+        self.code.take().ok_or_else(|| needed(mfa))
     }
+}
+
+fn needed(mfa: &Mfa) -> MintError {
+    let cause = format!("a one-time code of {} is needed", mfa.serial);
+    let remedy = "sign in on a terminal with: longshore login REGISTRY, or set mfa_command";
+    MintError { mfa: Some(Box::new(mfa.clone())), ..MintError::new(MintErrorKind::MfaNeeded, cause, remedy) }
 }
 
 /// What a session for a role or a device is called.
-pub(super) fn what(role: Option<&Role>, mfa: &Mfa) -> String {
+fn what(role: Option<&Role>, mfa: &Mfa) -> String {
     format!("{} {}", role.map_or("own identity", |role| &role.arn), mfa.serial)
 }
 
-/// Whether a code would be needed before anything can be asked.
-pub(super) fn check_code(role: Option<&Role>, mfa: Option<&Mfa>, codes: &mut Codes) -> Result<(), MintError> {
-    let Some(mfa) = mfa else { return Ok(()) };
-    if codes.session_for(&what(role, mfa)).is_none() {
-        codes.code = Some(codes.code(mfa)?);
+/// The session that is open already for a role or device; without one, whether a code is at hand that would be needed
+/// before anything can be asked.
+pub(super) fn check_code(
+    role: Option<&Role>,
+    mfa: Option<&Mfa>,
+    codes: &Codes,
+) -> Result<Option<Credentials>, MintError> {
+    let Some(mfa) = mfa else { return Ok(None) };
+    let open = codes.session_for(&what(role, mfa));
+    if open.is_none() && codes.code.is_none() {
+        return Err(needed(mfa));
     }
-    Ok(())
+    Ok(open)
 }
 
 /// Assumes a role with `source`'s rights.
@@ -200,12 +208,12 @@ mod tests {
 
     #[test]
     fn a_code_is_missed_before_it_is_used_and_kept_until_then() {
-        let mut none = Codes::default();
-        let missing = check_code(None, Some(&mfa("device")), &mut none).unwrap_err();
+        let none = Codes::default();
+        let missing = check_code(None, Some(&mfa("device")), &none).unwrap_err();
         assert_eq!((missing.kind, missing.mfa), (MintErrorKind::MfaNeeded, Some(Box::new(mfa("device")))));
-        let mut one = Codes { code: Some(Secret::new("123456".to_owned())), session: None };
-        check_code(None, Some(&mfa("device")), &mut one).unwrap();
+        let one = Codes { code: Some(Secret::new("123456".to_owned())), session: None };
+        check_code(None, Some(&mfa("device")), &one).unwrap();
         assert!(one.code.is_some());
-        assert!(check_code(None, None, &mut none).is_ok());
+        assert!(check_code(None, None, &none).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 //! Certificates are the machine's and those of `AWS_CA_BUNDLE`; proxies are those of the environment. The Rust SDK would
 //! take neither from its environment with a client of one's own.
 
-use std::{env, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
@@ -21,6 +21,7 @@ use super::{
     failure::{MintError, MintErrorKind},
     files::{self, Files},
     network::said,
+    variable::{is_set, variable},
 };
 
 /// One attempt at an API; the SDK makes up to three within the caller's deadline.
@@ -129,8 +130,7 @@ impl Sdk {
             Service::Sts => "AWS_ENDPOINT_URL_STS",
             Service::Oidc => "AWS_ENDPOINT_URL_SSO_OIDC",
         };
-        let in_environment =
-            ["AWS_ENDPOINT_URL", own].into_iter().any(|name| env::var_os(name).is_some_and(|url| !url.is_empty()));
+        let in_environment = ["AWS_ENDPOINT_URL", own].into_iter().any(is_set);
         in_environment || (service.is_of_ecr() && self.endpoint_url.is_some())
     }
 }
@@ -154,7 +154,7 @@ fn http_client(tls: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
 /// The machine's own certificates, and those of `AWS_CA_BUNDLE` or of the profile's `ca_bundle`.
 fn trust_store(bundle: Option<String>) -> Result<TrustStore, MintError> {
     let store = TrustStore::default();
-    let in_environment = env::var("AWS_CA_BUNDLE").ok().filter(|path| !path.is_empty());
+    let in_environment = variable("AWS_CA_BUNDLE");
     let Some(path) = in_environment.or(bundle) else {
         return Ok(store);
     };

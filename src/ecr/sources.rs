@@ -22,6 +22,7 @@ use super::{
     role::{self, Codes},
     sdk::Sdk,
     sso::{SignIn, sso_gap},
+    variable::{is_set, variable},
 };
 use crate::secret::Secret;
 
@@ -41,11 +42,8 @@ impl Search<'_> {
     /// The credentials that `identity` names.
     pub(super) async fn run(&mut self, identity: &Identity) -> Result<Credentials, MintError> {
         let mfa = identity.role.as_ref().map_or(identity.mfa.as_ref(), |role| role.mfa.as_ref());
-        if let Some(mfa) = mfa {
-            if let Some(credentials) = self.codes.session_for(&role::what(identity.role.as_ref(), mfa)) {
-                return Ok(credentials);
-            }
-            role::check_code(identity.role.as_ref(), Some(mfa), self.codes)?;
+        if let Some(credentials) = role::check_code(identity.role.as_ref(), mfa, self.codes)? {
+            return Ok(credentials);
         }
         let source = match &identity.profile {
             Some(name) => self.named_profile(name).await?,
@@ -132,11 +130,8 @@ impl Search<'_> {
     /// The role of a profile, assumed with the rights of the profile or source it names.
     async fn role_of(&mut self, name: &str, profile: &Profile, depth: usize) -> Result<Credentials, MintError> {
         let role = role_in(profile);
-        if let Some(mfa) = &role.mfa {
-            if let Some(credentials) = self.codes.session_for(&role::what(Some(&role), mfa)) {
-                return Ok(credentials);
-            }
-            role::check_code(Some(&role), Some(mfa), self.codes)?;
+        if let Some(credentials) = role::check_code(Some(&role), role.mfa.as_ref(), self.codes)? {
+            return Ok(credentials);
         }
         let source = match (profile.get("source_profile"), profile.get("credential_source")) {
             (Some(source), _) if source == name => keys::in_profile(name, profile)?,
@@ -170,13 +165,12 @@ impl Search<'_> {
     }
 
     async fn web_identity(&self) -> Result<Credentials, MintError> {
-        let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let Some(arn) = get("AWS_ROLE_ARN") else {
+        let Some(arn) = variable("AWS_ROLE_ARN") else {
             let cause = "AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not";
             return Err(MintError::credentials(cause, "set AWS_ROLE_ARN to the role the token is for"));
         };
-        let file = get("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap_or_default();
-        self.shown(&file, "AWS_WEB_IDENTITY_TOKEN_FILE", &arn, get("AWS_ROLE_SESSION_NAME")).await
+        let file = variable("AWS_WEB_IDENTITY_TOKEN_FILE").unwrap_or_default();
+        self.shown(&file, "AWS_WEB_IDENTITY_TOKEN_FILE", &arn, variable("AWS_ROLE_SESSION_NAME")).await
     }
 
     /// The credentials for the web identity token in a file, which `setting` names.
@@ -235,10 +229,6 @@ impl Search<'_> {
         let remedy = format!("{there}; correct the name, or add it with: aws configure --profile {name}");
         MintError::credentials(format!("profile {name:?} is not in the AWS configuration"), remedy)
     }
-}
-
-pub(super) fn is_set(name: &str) -> bool {
-    env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 /// Why a session of `aws login` gave no credentials.

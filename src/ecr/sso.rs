@@ -15,7 +15,8 @@ use super::{
     network::{is_dispatch_failure, of_network, said},
     order::{self, Way},
     profiles::Profile,
-    sources::{LONGEST_CHAIN, is_set},
+    sources::LONGEST_CHAIN,
+    variable::is_set,
 };
 use aws_credential_types::provider::error::CredentialsError;
 
@@ -50,13 +51,13 @@ pub enum SignInBy {
 
 /// Where the credentials of `identity` begin, by the AWS configuration: roles are followed to what they are assumed with.
 #[must_use]
-pub fn source(identity: &Identity) -> SignInBy {
+pub fn source(identity: &Identity, profiles: &Profiles) -> SignInBy {
     let is_elsewhere = || key_in_environment().is_some() || is_set("AWS_WEB_IDENTITY_TOKEN_FILE");
     if identity.profile.is_none() && is_elsewhere() {
         return SignInBy::Elsewhere;
     }
     let name = identity.profile.clone().unwrap_or_else(|| Profiles::selected().0);
-    source_of(&Profiles::read(), name)
+    source_of(profiles, name)
 }
 
 fn source_of(profiles: &Profiles, mut name: String) -> SignInBy {

@@ -3,7 +3,7 @@
 //! Asks nobody and runs nothing: it reads the environment and the AWS configuration files. Secrets are never shown, ids of
 //! access keys only in part.
 
-use std::{env, time::SystemTime};
+use std::time::SystemTime;
 
 use super::{
     Identity, Profiles, SignIn, is_ec2,
@@ -11,12 +11,12 @@ use super::{
     metadata,
     order::{self, Way},
     profiles::Profile,
+    sources::LONGEST_CHAIN,
     sso::sso_gap,
+    variable::variable,
     words,
 };
 
-/// As deep as `sources` follows profiles.
-const LONGEST_CHAIN: usize = 8;
 const KEYS: &str = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN";
 
 /// One source of credentials.
@@ -133,14 +133,10 @@ fn nothing(name: &str) -> String {
     }
 }
 
-fn set(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 fn environment() -> Option<Found> {
     let (name, id, has_secret) = keys::seen_in_environment()?;
     let what = format!("{name}={}", abbreviated(&id));
-    let has_session = set("AWS_SESSION_TOKEN").is_some();
+    let has_session = variable("AWS_SESSION_TOKEN").is_some();
     Some(if !has_secret {
         Found::broken(format!("{what} without AWS_SECRET_ACCESS_KEY"), format!("unset {name}"))
     } else if id.starts_with("ASIA") && !has_session {
@@ -157,8 +153,8 @@ fn environment() -> Option<Found> {
 }
 
 fn web_identity() -> Option<Found> {
-    let file = set("AWS_WEB_IDENTITY_TOKEN_FILE")?;
-    let Some(role) = set("AWS_ROLE_ARN") else {
+    let file = variable("AWS_WEB_IDENTITY_TOKEN_FILE")?;
+    let Some(role) = variable("AWS_ROLE_ARN") else {
         let remedy = "set AWS_ROLE_ARN to the role the token is for";
         return Some(Found::broken(format!("the token in {file}, without AWS_ROLE_ARN"), remedy));
     };
@@ -284,7 +280,7 @@ fn signed_in(sign_in: &SignIn, what: &str) -> Found {
 
 fn container() -> Option<Found> {
     let variables = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
-    let name = variables.into_iter().find(|name| set(name).is_some())?;
+    let name = variables.into_iter().find(|name| variable(name).is_some())?;
     Some(Found::new(format!("{name} is set: ECS or EKS Pod Identity")))
 }
 

@@ -66,9 +66,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        "correct the configuration; check it with: longshore config check"
+    }
+}
+
 /// Loads the first configuration of: `$LONGSHORE_CONFIG`, the user's, the system's, the defaults.
 pub fn load() -> Result<Loaded, Error> {
-    if let Some(path) = set(VARIABLE) {
+    if let Some(path) = variable(VARIABLE) {
         let path = PathBuf::from(path);
         return read(&path).and_then(|text| parse(path, text));
     }
@@ -104,7 +112,7 @@ pub fn token_dir(config: &Config) -> PathBuf {
 /// The folder that `AWS_ECR_CACHE_DIR` names, `~/` being the home folder.
 #[must_use]
 pub fn named_token_dir() -> Option<PathBuf> {
-    let dir = PathBuf::from(set(TOKEN_DIR)?);
+    let dir = PathBuf::from(variable(TOKEN_DIR)?);
     Some(match (dir.strip_prefix("~"), dirs::home_dir()) {
         (Ok(below), Some(home)) => home.join(below),
         _ => dir,
@@ -114,7 +122,7 @@ pub fn named_token_dir() -> Option<PathBuf> {
 /// How tokens are kept: as configured, or not at all when the environment says so.
 #[must_use]
 pub fn token_protection(config: &Config) -> TokenProtection {
-    if set(NO_TOKEN_STORE).is_some() { TokenProtection::Memory } else { config.token_store.clone() }
+    if variable(NO_TOKEN_STORE).is_some() { TokenProtection::Memory } else { config.token_store.clone() }
 }
 
 /// What becomes of credentials that a client brings.
@@ -128,7 +136,8 @@ pub fn storing() -> Storing {
 }
 
 /// A variable that is set to something.
-fn set(name: &str) -> Option<OsString> {
+#[must_use]
+pub fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 

@@ -35,7 +35,6 @@ const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
 const LONGEST_SERVER: usize = 4096;
 /// As Amazon's own helper says it.
 const NOT_IMPLEMENTED: &str = "not implemented";
-const CHECK: &str = "correct the configuration; check it with: longshore config check";
 
 /// Runs one call; the answer goes to `out`, words for the person to `err`. `cold` answers a `get` when no token is at
 /// hand. Returns the exit code.
@@ -100,7 +99,7 @@ fn get(call: &Call, request: &[u8], cold: impl FnOnce(&str, &Sought) -> Answer) 
     }
     let config = match configuration() {
         Ok(config) => config,
-        Err(error) if is_ecr_by_name(&server) => return Answer::error(&error, CHECK),
+        Err(error) if is_ecr_by_name(&server) => return Answer::error(&error, error.remedy()),
         Err(error) => return Answer::not_found().saying(&chain(&error)),
     };
     let (registry, wanted) = match (whose(&config, &server, &call.selection), &config.fallback_helper) {
@@ -149,7 +148,7 @@ fn store(request: &[u8]) -> Answer {
     let config = match configuration() {
         Ok(config) => config,
         Err(_) if is_ecr_by_name(&server) => return stored(|| Answer::done(String::new())),
-        Err(error) => return Answer::error(&error, CHECK),
+        Err(error) => return Answer::error(&error, error.remedy()),
     };
     match (whose(&config, &server, &Selection::default()), &config.fallback_helper) {
         (Whose::Ecr(registry, _), _) => stored(|| {
@@ -193,7 +192,7 @@ fn erase(call: &Call, request: &[u8]) -> Answer {
     let nothing = || Answer::done(String::new());
     let config = match configuration() {
         Ok(config) => config,
-        Err(error) if is_ecr_by_name(&server) => return stored(|| Answer::error(&error, CHECK)),
+        Err(error) if is_ecr_by_name(&server) => return stored(|| Answer::error(&error, error.remedy())),
         Err(error) => return stored(|| nothing().saying(&chain(&error))),
     };
     match (whose(&config, &server, &call.selection), &config.fallback_helper) {

@@ -89,20 +89,15 @@ pub(super) fn listed(config: &Config, selection: &Selection) -> Result<Map<Strin
 #[must_use]
 pub fn mint(server: &str, sought: &Sought) -> Answer {
     let credentials = Credentials::new(Arc::new(sought.config.clone()), token_store(&sought.config)).interactive();
-    let minted = credentials::run_to_end(async {
-        credentials.token(sought.wanted.clone(), Some(&sought.registry), Demand::Usual).await
-    });
-    let minted = match minted {
-        Ok(minted) => minted,
-        Err(error) => return Answer::error(&error, "the system gives this process no threads or file descriptors"),
-    };
-    match minted {
+    let work = credentials.token(sought.wanted.clone(), Some(&sought.registry), Demand::Usual);
+    match credentials::run_to_end(work) {
+        Err(error) => Answer::error(&error, credentials::NO_RUNTIME),
+        Ok(Err(error)) => sought.no_token(server, &error),
         // said once, by who mints: nothing of the folder is used, so the token is good
-        Ok(token) => match token_store(&sought.config).trouble() {
+        Ok(Ok(token)) => match token_store(&sought.config).trouble() {
             Some(trouble) => found(server, &token).saying(&chain(&trouble)),
             None => found(server, &token),
         },
-        Err(error) => sought.no_token(server, &error),
     }
 }
 

@@ -4,7 +4,7 @@
 //! all. An entry of another helper is taken over only when its registry is asked for by name.
 
 use std::{
-    env, fs, io,
+    fs, io,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -14,7 +14,7 @@ use jsonc_parser::{
     cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode},
 };
 
-use crate::{ecr::EcrRegistry, oci::server_host};
+use crate::{ecr::EcrRegistry, environment, oci::server_host};
 
 /// What docker puts behind `docker-credential-` to find the program.
 pub(super) const HELPER: &str = "longshore";
@@ -73,7 +73,7 @@ pub enum Error {
 impl Docker {
     /// The file that the docker CLI of this user reads.
     pub fn find() -> Result<Self, Error> {
-        let from_variable = env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let from_variable = environment::variable("DOCKER_CONFIG").map(PathBuf::from);
         let dir = from_variable.or_else(|| dirs::home_dir().map(|home| home.join(".docker"))).ok_or(Error::NoHome)?;
         let path = dir.join("config.json");
         // a link stays a link: what it points to is changed

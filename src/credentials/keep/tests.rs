@@ -15,7 +15,7 @@ async fn due(daemon: &Credentials) -> Vec<TokenKey> {
 }
 
 fn remember(daemon: &Credentials, key: &TokenKey, token: crate::ecr::AuthorizationToken) {
-    lock(&daemon.memory).insert(key.clone(), (nobodys(), token));
+    lock(&daemon.memory).insert(key.clone(), Held { wanted: nobodys(), token, replaced_at: None });
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     env,
     io::{self, Read, Write},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tokio::time::timeout;
@@ -29,8 +29,6 @@ use message::Request;
 const ROLE_VARIABLE: &str = "AWS_ECR_ROLE_ARN";
 /// What CloudTrail shows of a service account's session when no rule names it.
 const SESSION_NAME: &str = "longshore-kubelet";
-/// The same as for every other token.
-const DEADLINE: Duration = Duration::from_secs(7);
 
 /// Why the kubelet gets no response, and what a person can do about it.
 #[derive(Debug)]
@@ -90,9 +88,7 @@ fn answer(input: &mut dyn Read) -> Result<(String, Option<String>), Failure> {
 }
 
 fn login(request: &Request) -> Result<Login, Failure> {
-    let config = environment::load()
-        .map_err(|error| Failure::of(&error, "correct the configuration; check it with: longshore config check"))?
-        .config;
+    let config = environment::load().map_err(|error| Failure::of(&error, error.remedy()))?.config;
     // nothing is handed to a registry that is not ECR's, and the pull may well do without
     let Whose::Ecr(registry, wanted) = whose(&config, request.registry(), &Selection::default()) else {
         return Ok(Login::Anonymous(None));
@@ -155,13 +151,13 @@ fn by_service_account(
     let session_name = session_name.unwrap_or(SESSION_NAME);
     let endpoint_url = wanted.identity.endpoint_url.as_deref();
     let work = mint_with_web_identity(&wanted.scope, endpoint_url, role, session_name, token);
-    let minted = block_on(async { timeout(DEADLINE, work).await })?.unwrap_or_else(|_| {
-        Err(MintError::silent(format!("STS and the ECR API gave no answer in {} s", DEADLINE.as_secs())))
+    let minted = block_on(async { timeout(credentials::DEADLINE, work).await })?.unwrap_or_else(|_| {
+        Err(MintError::silent(format!("STS and the ECR API gave no answer in {} s", credentials::DEADLINE.as_secs())))
     });
     minted.map(Some).map_err(|error| Failure::new(format!("{wanted}, role {role}: {error}"), error.remedy))
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let done = credentials::run_to_end(work);
-    done.map_err(|error| Failure::of(&error, "the system gives this process no threads or file descriptors"))
+    done.map_err(|error| Failure::of(&error, credentials::NO_RUNTIME))
 }

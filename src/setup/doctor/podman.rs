@@ -3,7 +3,7 @@
 //! They take the first of: `credential-helpers` of `registries.conf`, then their own files of logins in order, then
 //! docker's. In each of those `credHelpers` of exactly this host comes before `auths`; `credsStore` is not read by them.
 
-use std::{env, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use toml::{Table, Value};
 
@@ -14,6 +14,7 @@ use super::{
     surroundings::Surroundings,
 };
 use crate::{
+    environment,
     oci::{Registry, server_host},
     setup::docker::HELPER,
 };
@@ -95,7 +96,7 @@ fn origin(around: &Surroundings, helpers: &[(PathBuf, String)], own: &[&LoginFil
 
 /// The files of logins that podman reads before docker's.
 fn login_files() -> Vec<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| environment::variable(name).map(PathBuf::from);
     if let Some(path) = set("REGISTRY_AUTH_FILE") {
         return vec![path];
     }
@@ -107,7 +108,7 @@ fn login_files() -> Vec<PathBuf> {
 
 /// The files in force: the user's or the system's, and what lies in the folders beside both.
 fn registries_files() -> Vec<PathBuf> {
-    if let Some(path) = env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|path| !path.is_empty()) {
+    if let Some(path) = environment::variable("CONTAINERS_REGISTRIES_CONF") {
         return vec![path.into()];
     }
     let system = PathBuf::from("/etc/containers/registries.conf");

@@ -2,7 +2,7 @@
 //!
 //! Read once, before the checks run beside each other. A mistake in a file is kept, not raised: it is a finding.
 
-use std::{env, path::PathBuf};
+use std::path::PathBuf;
 
 use super::login_file::{LoginFile, Origin, Reading};
 use crate::{
@@ -133,7 +133,7 @@ fn selection(file: Option<&LoginFile>, host: &str) -> Selection {
 
 /// A variable of the environment that is set to something.
 pub(super) fn variable(name: &str) -> Option<String> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.display().to_string())
+    environment::variable(name).map(|value| value.display().to_string())
 }
 
 /// A URL without user and password.
