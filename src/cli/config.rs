@@ -42,7 +42,8 @@ pub(super) fn run(command: &Command) -> Result<(), BoxError> {
         let value = match (key.as_str(), value) {
             (_, Some(value)) => value,
             ("cache.dir", None) => format!("{:?}", cache_dir.display().to_string()),
-            ("cache.size", None) => format!("\"{}B\"", crate::store::default_size(&cache_dir)?),
+            ("cache.min_free", None) => format!("\"{}B\"", crate::store::default_free(&cache_dir)?),
+            ("cache.max_size", None) => format!("\"{}B\"", crate::store::default_size(&cache_dir)?),
             (_, None) => "none".to_owned(),
         };
         writeln!(out, "{key} = {value}  # {origin}")?;

@@ -41,7 +41,7 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let signals = stop_on_signals(stop.clone())?;
     let dir = environment::cache_dir(&loaded.config);
     let config = Arc::new(loaded.config);
-    let (opened, bound) = (dir.clone(), config.cache.size);
+    let (opened, bound) = (dir.clone(), config.cache.max_size);
     let store = spawn_blocking(move || BlobStore::open(&opened, bound)).await??;
     let tokens = token_store(&config);
     let credentials = Arc::new(Credentials::new(Arc::clone(&config), tokens));

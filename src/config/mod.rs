@@ -10,7 +10,12 @@ mod raw;
 mod rule;
 mod value;
 
-use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -18,7 +23,7 @@ use crate::oci::Registry;
 
 pub use identity::IdentityRule;
 pub use origin::{Origins, settings};
-pub use pattern::{HostPattern, PortPattern};
+pub use pattern::{HostPattern, PortPattern, TagPattern};
 
 /// Everything that can be configured. `Config::default()` is what runs without a file.
 #[derive(Clone, Debug)]
@@ -50,12 +55,37 @@ pub struct Config {
 pub struct Cache {
     /// The cache folder; without one, the user's cache folder is used.
     pub dir: Option<PathBuf>,
-    /// How many bytes may be kept; without one, the smaller of 50 GB and a fifth of the free disk.
-    pub size: Option<NonZeroU64>,
+    /// How much of the disk may be taken; without one, the smaller of 50 GB and a fifth of the free disk.
+    pub max_size: Option<NonZeroU64>,
+    /// How much of the disk stays free; without one, the smaller of 1 GB and a twentieth of the disk.
+    pub min_free: Option<u64>,
+    /// What was not read for so long is deleted. Zero keeps it until its room is needed.
+    pub max_age: Duration,
     /// How long a tag's digest is believed without asking upstream. Zero asks each time.
     pub revalidate: Duration,
     /// How long upstream may take to say what a cached tag points to, before the cached answer is served as stale.
     pub stale_after: Duration,
+    /// Whether nothing is asked upstream: what is not cached does not exist, what is cached is served, stale or not.
+    pub offline: bool,
+    /// Whether a cached tag that is gone upstream is served nevertheless.
+    pub keep_deleted: bool,
+    /// What becomes of a download when all its clients have left.
+    pub finish_fill: FinishFill,
+    /// How often all content is read again and compared with its digest. Zero never does.
+    pub scrub_every: Duration,
+    /// Bytes a second that this may read.
+    pub scrub_rate: NonZeroU64,
+}
+
+/// What becomes of a download when all its clients have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishFill {
+    /// It goes on to its end.
+    Always,
+    /// It goes on when at least so many percent of it are there, else it rests until somebody asks again.
+    From(u8),
+    /// It rests until somebody asks again.
+    Never,
 }
 
 /// `[access]`
@@ -76,6 +106,18 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Where `host:port` really is, for PrivateLink names and tests. TLS still checks the name.
     pub connect_to: Vec<(PortPattern, String)>,
+    /// How long a question is asked again that an upstream out of order did not answer.
+    pub retry_for: Duration,
+    /// Blobs above this size are fetched over several connections, when that is faster. Zero never does.
+    pub parallel_above: u64,
+    /// How many connections may fetch blobs from one host.
+    pub connections_per_host: NonZeroUsize,
+    /// How many connections may fetch blobs in all.
+    pub connections: NonZeroUsize,
+    /// How many blobs are fetched ahead at a time when a client reads the manifest that names them. Zero fetches none.
+    pub prefetch: usize,
+    /// An image that is served from the cache is asked for upstream at least this often. Zero never does.
+    pub touch_after: Duration,
 }
 
 /// `[[registry]]`: what is special about the registries a pattern matches.
@@ -93,6 +135,10 @@ pub struct RegistryRule {
     pub token_host: Option<String>,
     /// The ECR registry that this name stands for: a CNAME, a PrivateLink name, a proxy.
     pub alias: Option<Registry>,
+    /// How much of the cache the registries of this rule may take.
+    pub max_size: Option<NonZeroU64>,
+    /// `repository:tag` patterns of tags that never move.
+    pub immutable: Vec<TagPattern>,
     /// With whose rights ECR is asked.
     pub identity: IdentityRule,
 }
@@ -133,7 +179,7 @@ pub enum LogFormat {
 pub struct Invalid {
     /// Where, when the problem has one place.
     pub line: Option<usize>,
-    /// Which key, with its table, such as `cache.size`.
+    /// Which key, with its table, such as `cache.max_size`.
     pub key: Option<String>,
     /// What is wrong and what to write instead.
     pub problem: String,

@@ -11,7 +11,7 @@ use toml::{
 
 use super::{Config, Invalid, LogFormat, TokenProtection, value};
 
-/// The line of each key that a text sets, by its full name, such as `cache.size` or `registry[0].match`.
+/// The line of each key that a text sets, by its full name, such as `cache.max_size` or `registry[0].match`.
 #[derive(Debug, Default)]
 pub struct Origins(BTreeMap<String, usize>);
 
@@ -79,6 +79,7 @@ fn key_on(text: &str, line: usize) -> Option<String> {
 pub fn settings(config: &Config) -> Vec<(String, Option<String>)> {
     let quoted = |text: &str| format!("{text:?}");
     let time = |duration| Some(format!("{:?}", value::show_duration(duration)));
+    let size_of = |bytes| Some(quoted(&value::show_size(bytes)));
     let path =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| format!("{:?}", path.display().to_string()));
     let networks: Vec<String> = config.access.networks.iter().map(|network| format!("\"{network}\"")).collect();
@@ -101,13 +102,26 @@ pub fn settings(config: &Config) -> Vec<(String, Option<String>)> {
         ("token_key_file", path(&token_key_file)),
         ("fallback.helper", config.fallback_helper.as_deref().map(quoted)),
         ("cache.dir", path(&config.cache.dir)),
-        ("cache.size", config.cache.size.map(|size| quoted(&value::show_size(size)))),
+        ("cache.max_size", config.cache.max_size.and_then(|size| size_of(size.get()))),
+        ("cache.min_free", config.cache.min_free.and_then(size_of)),
+        ("cache.max_age", time(config.cache.max_age)),
         ("cache.revalidate", time(config.cache.revalidate)),
         ("cache.stale_after", time(config.cache.stale_after)),
+        ("cache.offline", Some(config.cache.offline.to_string())),
+        ("cache.keep_deleted", Some(config.cache.keep_deleted.to_string())),
+        ("cache.finish_fill", Some(quoted(&config.cache.finish_fill.to_string()))),
+        ("cache.scrub_every", time(config.cache.scrub_every)),
+        ("cache.scrub_rate", size_of(config.cache.scrub_rate.get())),
         ("access.networks", Some(format!("[{}]", networks.join(", ")))),
         ("upstream.ca_file", path(&config.upstream.ca_file)),
         ("upstream.connect_timeout", time(config.upstream.connect_timeout)),
         ("upstream.idle_timeout", time(config.upstream.idle_timeout)),
+        ("upstream.retry_for", time(config.upstream.retry_for)),
+        ("upstream.parallel_above", size_of(config.upstream.parallel_above)),
+        ("upstream.connections_per_host", Some(config.upstream.connections_per_host.to_string())),
+        ("upstream.connections", Some(config.upstream.connections.to_string())),
+        ("upstream.prefetch", Some(config.upstream.prefetch.to_string())),
+        ("upstream.touch_after", time(config.upstream.touch_after)),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
@@ -127,6 +141,8 @@ pub fn settings(config: &Config) -> Vec<(String, Option<String>)> {
             ("password_file", path(&rule.password_file)),
             ("token_host", rule.token_host.as_deref().map(quoted)),
             ("alias", rule.alias.as_ref().map(|alias| quoted(alias.as_str()))),
+            ("max_size", rule.max_size.and_then(|size| size_of(size.get()))),
+            ("immutable", (!rule.immutable.is_empty()).then(|| format!("{:?}", rule.immutable))),
         ];
         let identity = &rule.identity;
         let texts = [

@@ -1,6 +1,6 @@
 //! Patterns for hosts: a glob in each label, so `*.dkr.ecr.*.amazonaws.com` can never match a longer foreign name.
 //!
-//! A `*` stands for any characters inside one label; it never crosses a dot or a colon.
+//! A `*` stands for any characters inside one label; it never crosses a dot or a colon. [`TagPattern`] knows no labels.
 
 use std::{fmt, str::FromStr};
 
@@ -96,6 +96,46 @@ impl FromStr for PortPattern {
     }
 }
 
+/// Tags of repositories, such as `team/*:v*`; without a colon all tags. A `*` stands for any characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TagPattern {
+    repository: Box<str>,
+    tag: Box<str>,
+}
+
+impl TagPattern {
+    /// Whether this tag is meant, of the repository called `name` in its registry.
+    #[must_use]
+    pub fn matches(&self, name: &str, tag: &str) -> bool {
+        label_matches(&self.repository, name) && label_matches(&self.tag, tag)
+    }
+}
+
+impl FromStr for TagPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (repository, tag) = text.split_once(':').unwrap_or((text, "*"));
+        let is_fit = |part: &str| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/*".contains(&byte);
+            !part.is_empty() && !part.contains("**") && part.bytes().all(fits)
+        };
+        if is_fit(repository) && is_fit(tag) && !tag.contains('/') {
+            return Ok(Self { repository: repository.into(), tag: tag.into() });
+        }
+        Err(format!(
+            "{text:?} is no pattern of tags; write repository:tag without the registry, in which * stands for any \
+             characters, such as \"team/*:v*\""
+        ))
+    }
+}
+
+impl fmt::Debug for TagPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}:{}\"", self.repository, self.tag)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +169,22 @@ mod tests {
         assert!(any.matches("a.example", 443) && any.matches("a.example", 80));
         let one: PortPattern = "*.example:443".parse().unwrap();
         assert!(one.matches("a.example", 443) && !one.matches("a.example", 80));
+    }
+
+    #[test]
+    fn a_pattern_of_tags_names_repository_and_tag() {
+        let check = |pattern: &str, name: &str, tag: &str, want: bool| {
+            assert_eq!(pattern.parse::<TagPattern>().unwrap().matches(name, tag), want, "{pattern} on {name}:{tag}");
+        };
+        check("team/*:v*", "team/app", "v1.2", true);
+        check("team/*:v*", "team/app/web", "v1", true);
+        check("team/*:v*", "teams/app", "v1", false);
+        check("team/*:v*", "team/app", "latest", false);
+        check("app", "app", "latest", true);
+        check("*:v1", "any/thing", "v1", true);
+        for text in ["", ":v1", "app:", "a b", "app:v/1", "app:**", "host:5000/app:v1"] {
+            assert!(text.parse::<TagPattern>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

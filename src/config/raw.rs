@@ -2,18 +2,23 @@
 //!
 //! `impl Default` of the raw tables is the one list of defaults, each with its reason.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Access, Cache, Config, Invalid, LogFormat, PortPattern, TokenProtection, Upstream,
+    Access, Cache, Config, FinishFill, Invalid, LogFormat, PortPattern, TokenProtection, Upstream,
     identity::HelperName,
     origin,
     rule::RawRegistry,
-    value::{Size, Text, Time, TimeLimit, WholePath},
+    value::{Amount, Size, Text, Time, TimeLimit, WholePath},
 };
 use crate::oci::Registry;
 
@@ -82,20 +87,38 @@ struct RawFallback {
 #[serde(deny_unknown_fields, default)]
 struct RawCache {
     dir: Option<WholePath>,
-    size: Option<Size>,
+    max_size: Option<Size>,
+    min_free: Option<Amount>,
+    max_age: Time,
     revalidate: Time,
     stale_after: Time,
+    offline: bool,
+    keep_deleted: bool,
+    finish_fill: Text<FinishFill>,
+    scrub_every: Time,
+    scrub_rate: Size,
 }
 
 impl Default for RawCache {
     fn default() -> Self {
         Self {
             dir: None,
-            size: None,
+            max_size: None,
+            min_free: None,
+            // room is what runs out, not time
+            max_age: Time(Duration::ZERO),
             // a pull after a push sees the push; one small request a pull is the price
             revalidate: Time(Duration::ZERO),
             // long enough for a slow answer, short enough that nobody thinks the pull hangs
             stale_after: Time(Duration::from_secs(2)),
+            offline: false,
+            keep_deleted: false,
+            // who asked once asks again, and the bytes are half paid for
+            finish_fill: Text(FinishFill::Always),
+            // disks rot by the month
+            scrub_every: Time(Duration::from_hours(7 * 24)),
+            // a full cache of 50 GB in an hour and a half, for one percent of a core
+            scrub_rate: Size(NonZeroU64::new(10_000_000).unwrap_or(NonZeroU64::MIN)),
         }
     }
 }
@@ -113,6 +136,12 @@ struct RawUpstream {
     connect_timeout: TimeLimit,
     idle_timeout: TimeLimit,
     connect_to: BTreeMap<Spanned<String>, Text<Registry>>,
+    retry_for: Time,
+    parallel_above: Amount,
+    connections_per_host: NonZeroUsize,
+    connections: NonZeroUsize,
+    prefetch: usize,
+    touch_after: Time,
 }
 
 impl Default for RawUpstream {
@@ -124,6 +153,16 @@ impl Default for RawUpstream {
             // shorter than the minute after which clients give up on a silent proxy
             idle_timeout: TimeLimit(Duration::from_secs(30)),
             connect_to: BTreeMap::new(),
+            // an overloaded registry is over it in seconds; clients wait for a minute
+            retry_for: Time(Duration::from_secs(10)),
+            // below, one connection is done before a second has its first byte
+            parallel_above: Amount(32 * 1024 * 1024),
+            connections_per_host: NonZeroUsize::new(16).unwrap_or(NonZeroUsize::MIN),
+            connections: NonZeroUsize::new(64).unwrap_or(NonZeroUsize::MIN),
+            // docker asks for three layers at a time: these are the next
+            prefetch: 2,
+            // ECR counts a pull a day as one: an image in use must not look forgotten
+            touch_after: Time(Duration::from_hours(20)),
         }
     }
 }
@@ -173,9 +212,16 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
         },
         cache: Cache {
             dir: raw.cache.dir.map(|dir| dir.0),
-            size: raw.cache.size.map(|size| size.0),
+            max_size: raw.cache.max_size.map(|size| size.0),
+            min_free: raw.cache.min_free.map(|amount| amount.0),
+            max_age: raw.cache.max_age.0,
             revalidate: raw.cache.revalidate.0,
             stale_after: raw.cache.stale_after.0,
+            offline: raw.cache.offline,
+            keep_deleted: raw.cache.keep_deleted,
+            finish_fill: raw.cache.finish_fill.0,
+            scrub_every: raw.cache.scrub_every.0,
+            scrub_rate: raw.cache.scrub_rate.0,
         },
         access: Access { networks },
         upstream: Upstream {
@@ -183,6 +229,12 @@ fn check(raw: Raw) -> Result<Config, (usize, String)> {
             connect_timeout: raw.upstream.connect_timeout.0,
             idle_timeout: raw.upstream.idle_timeout.0,
             connect_to: connect_to.collect::<Result<_, _>>()?,
+            retry_for: raw.upstream.retry_for.0,
+            parallel_above: raw.upstream.parallel_above.0,
+            connections_per_host: raw.upstream.connections_per_host,
+            connections: raw.upstream.connections,
+            prefetch: raw.upstream.prefetch,
+            touch_after: raw.upstream.touch_after.0,
         },
         registries: raw.registry.into_iter().map(RawRegistry::check).collect::<Result<_, _>>()?,
     })

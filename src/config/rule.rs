@@ -6,9 +6,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Endpoint, HostPattern, IdentityRule, RegistryRule,
+    Endpoint, HostPattern, IdentityRule, RegistryRule, TagPattern,
     identity::{ApiUrl, RegionName, RoleArn, Word},
-    value::{Text, TimeLimit, WholePath},
+    value::{Size, Text, TimeLimit, WholePath},
 };
 use crate::oci::Registry;
 
@@ -27,6 +27,9 @@ pub(super) struct RawRegistry {
     password_file: Option<Spanned<WholePath>>,
     token_host: Option<Spanned<Text<Registry>>>,
     alias: Option<Text<Registry>>,
+    max_size: Option<Size>,
+    #[serde(default)]
+    immutable: Vec<Text<TagPattern>>,
     profile: Option<Text<Word>>,
     role_arn: Option<Spanned<Text<RoleArn>>>,
     external_id: Option<Text<Word>>,
@@ -95,6 +98,8 @@ impl RawRegistry {
             password_file: raw.password_file.map(|file| file.into_inner().0),
             token_host: raw.token_host.map(|text| text.into_inner().0.host().to_owned()),
             alias: raw.alias.map(|text| text.0),
+            max_size: raw.max_size.map(|size| size.0),
+            immutable: raw.immutable.into_iter().map(|text| text.0).collect(),
             identity,
         })
     }

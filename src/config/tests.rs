@@ -14,16 +14,16 @@ fn nothing_is_required() {
     let config = Config::parse("").unwrap();
     assert_eq!(config.listen, "127.0.0.1:5577".parse().unwrap());
     assert_eq!(config.cache.revalidate, Duration::ZERO);
-    assert!(config.cache.size.is_none() && config.registries.is_empty());
+    assert!(config.cache.max_size.is_none() && config.registries.is_empty());
     assert_eq!(settings(&config), settings(&Config::default()));
 }
 
 #[test]
 fn mistakes_are_named_with_their_line_and_key() {
     rejected("listen = \"127.0.0.1:1\"\n\n[cache]\nsiez = \"1GB\"\n", 4, "cache.siez", "unknown field `siez`");
-    rejected("[cache]\nsize = \"50 gigs\"", 2, "cache.size", "\"50GB\"");
-    rejected("[cache]\nsize = 50", 2, "cache.size", "\"50GB\"");
-    rejected("[cache]\nsize = \"0GB\"", 2, "cache.size", "above zero");
+    rejected("[cache]\nmax_size = \"50 gigs\"", 2, "cache.max_size", "\"50GB\"");
+    rejected("[cache]\nmax_size = 50", 2, "cache.max_size", "\"50GB\"");
+    rejected("[cache]\nmax_size = \"0GB\"", 2, "cache.max_size", "above zero");
     rejected("[cache]\nrevalidate = \"6 apples\"", 2, "cache.revalidate", "\"6h\"");
     rejected("grace = \"-6s\"", 1, "grace", "\"6h\"");
     rejected("[upstream]\nidle_timeout = \"0s\"", 2, "upstream.idle_timeout", "lets nothing through");
@@ -109,7 +109,7 @@ fn text_that_is_not_toml_says_where() {
 
 #[test]
 fn every_setting_is_shown_with_its_line() {
-    let text = "grace = \"90s\"\n[cache]\nsize = \"50GB\"\n[[registry]]\nmatch = \"a.b\"\nendpoint = \"http://127.0.0.1:5000\"\n\
+    let text = "grace = \"90s\"\n[cache]\nmax_size = \"50GB\"\n[[registry]]\nmatch = \"a.b\"\nendpoint = \"http://127.0.0.1:5000\"\n\
                 [upstream.connect_to]\n\"*.a.b:443\" = \"127.0.0.1:1\"";
     let config = Config::parse(text).unwrap();
     let origins = Origins::of(text);
@@ -120,7 +120,7 @@ fn every_setting_is_shown_with_its_line() {
         .collect();
     let want = [
         "1 grace = \"1m 30s\"",
-        "3 cache.size = \"50GB\"",
+        "3 cache.max_size = \"50GB\"",
         "8 upstream.connect_to.*.a.b:443 = \"127.0.0.1:1\"",
         "5 registry[0].match = \"a.b\"",
         "6 registry[0].endpoint = \"http://127.0.0.1:5000\"",

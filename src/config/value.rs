@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 
-use super::Endpoint;
+use super::{Endpoint, FinishFill};
 
 /// A size above zero, such as `"50GB"`.
 #[derive(Clone, Copy)]
@@ -22,6 +22,22 @@ impl<'de> Deserialize<'de> for Size {
         bytes.map(Self).ok_or_else(|| {
             de::Error::custom(format!(
                 "{text:?} is not a size above zero; write a number and a unit, such as \"50GB\" or \"20GiB\""
+            ))
+        })
+    }
+}
+
+/// A size such as `"1GB"`; zero is allowed.
+#[derive(Clone, Copy)]
+pub(super) struct Amount(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = text(deserializer, "a size such as \"1GB\" or \"0\"")?;
+        let bytes = text.parse::<ByteSize>().ok().map(|size| Self(size.as_u64()));
+        bytes.ok_or_else(|| {
+            de::Error::custom(format!(
+                "{text:?} is not a size; write a number and a unit, such as \"1GB\" or \"32MiB\""
             ))
         })
     }
@@ -112,6 +128,30 @@ impl FromStr for Endpoint {
     }
 }
 
+impl FromStr for FinishFill {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100);
+        match (text, percent) {
+            ("always", _) => Ok(Self::Always),
+            ("never", _) => Ok(Self::Never),
+            (_, Some(percent)) => Ok(Self::From(percent)),
+            _ => Err(format!("{text:?} is no such policy; write \"always\", \"never\" or for example \"50%\"")),
+        }
+    }
+}
+
+impl fmt::Display for FinishFill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::From(percent) => write!(f, "{percent}%"),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
 /// Reads a string and says what was wanted when it is something else (a bare number, most often).
 fn text<'de, D: Deserializer<'de>>(deserializer: D, want: &'static str) -> Result<String, D::Error> {
     struct Text(&'static str);
@@ -128,10 +168,11 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D, want: &'static str) -> Resul
 }
 
 /// A size as people write it, exact in the largest unit that divides it.
-pub(super) fn show_size(bytes: NonZeroU64) -> String {
-    let bytes = bytes.get();
-    for (unit, factor) in [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000)] {
-        if bytes.is_multiple_of(factor) {
+pub(super) fn show_size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 5] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MiB", 1024 * 1024), ("MB", 1_000_000), ("kB", 1000)];
+    for (unit, factor) in UNITS {
+        if bytes > 0 && bytes.is_multiple_of(factor) {
             return format!("{}{unit}", bytes / factor);
         }
     }

@@ -31,7 +31,7 @@ use std::{io, path::PathBuf};
 pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
 pub use condition::{Condition, condition};
 pub use records::TagEntry;
-pub use sweep::default_size;
+pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
 
 /// Why the cache folder cannot be used.

@@ -44,6 +44,15 @@ pub(super) fn default_bound(dir: &Path, kept: u64) -> io::Result<NonZeroU64> {
     Ok(NonZeroU64::new(MOST.min((free + kept) / SHARE)).unwrap_or(NonZeroU64::MIN))
 }
 
+/// What stays free when nothing is configured: the smaller of 1 GB and a twentieth of the disk around `dir`.
+pub fn default_free(dir: &Path) -> io::Result<u64> {
+    const MOST_FREE: u64 = 1_000_000_000;
+    const PART: u64 = 20;
+    let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let disk = rustix::fs::statvfs(existing)?;
+    Ok(MOST_FREE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / PART))
+}
+
 /// How many bytes of finished content a folder holds.
 pub(super) fn kept(dir: &Path) -> io::Result<u64> {
     Ok(total(&contents(dir)?))

@@ -134,7 +134,7 @@ async fn a_request_is_one_line_that_says_how_it_was_answered() {
 
 #[tokio::test]
 async fn the_cache_stays_within_its_bound_and_keeps_what_was_read_last() {
-    let rig = Rig::with("[cache]\nsize = \"1MB\"").await;
+    let rig = Rig::with("[cache]\nmax_size = \"1MB\"").await;
     let digests: Vec<_> = (0..5_u8).map(|number| rig.ecr.push_blob(APP, vec![number; 300_000])).collect();
     let path = |number: usize| format!("/v2/{APP}/blobs/{}", digests[number]);
     for number in [0, 1, 2] {
@@ -172,7 +172,7 @@ async fn content_that_is_being_read_is_not_swept() {
 
 #[tokio::test]
 async fn one_blob_that_can_never_stay_does_not_empty_the_cache() {
-    let rig = Rig::with("[cache]\nsize = \"1MB\"").await;
+    let rig = Rig::with("[cache]\nmax_size = \"1MB\"").await;
     let small = rig.ecr.push_blob(APP, vec![1; 300_000]);
     let huge = rig.ecr.push_blob(APP, vec![2; 2_000_000]);
     let path = |digest: &str| format!("/v2/{APP}/blobs/{digest}");
@@ -213,12 +213,12 @@ async fn the_layout_is_that_of_the_content_store() {
 
 #[tokio::test]
 async fn the_configuration_is_checked_and_shown() {
-    let rig = Rig::with("[cache]\nsize = \"2GB\"").await;
+    let rig = Rig::with("[cache]\nmax_size = \"2GB\"").await;
     let path = rig.dir.path().join("config.toml").display().to_string();
     let check = rig.longshore(&["config", "check"]);
     assert_eq!((check.status.code(), text(&check.stdout)), (Some(0), format!("{path}: valid\n")));
     let show = text(&rig.longshore(&["config", "show"]).stdout);
-    assert!(show.contains(&format!("cache.size = \"2GB\"  # {path}:3\n")), "{show}");
+    assert!(show.contains(&format!("cache.max_size = \"2GB\"  # {path}:3\n")), "{show}");
     assert!(show.contains("grace = \"30s\"  # default\n"), "{show}");
     let home = rig.dir.path().join("home");
     assert!(show.contains(&format!("cache.dir = \"{}/.cache/longshore\"  # default\n", home.display())), "{show}");

@@ -388,7 +388,7 @@ fn write_config(ecr: &FakeEcr, dir: &Path, more: &str) {
     let (registry, s3) = (ecr.registry_address(), ecr.s3_address());
     let ca = dir.join("ca.pem").display().to_string();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\nidle_timeout = \"5s\"\n[upstream.connect_to]\n\
+        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\nidle_timeout = \"5s\"\nprefetch = 0\n[upstream.connect_to]\n\
          \"*.dkr.ecr.*.amazonaws.com\" = \"{registry}\"\n\"public.ecr.aws\" = \"{registry}\"\n\
          \"*.s3.*.amazonaws.com\" = \"{s3}\"\n\"*.cloudfront.net\" = \"{s3}\"\n"
     );
