@@ -1,14 +1,15 @@
-//! [`BlobStore`]: finished content by digest, and the one way bytes become finished content.
+//! [`BlobStore`]: finished content by digest.
 //!
 //! A reader gets verified bytes or nothing. Nothing here knows where bytes come from.
 
 use std::{
-    fs::{self, File, FileTimes, OpenOptions},
+    collections::HashSet,
+    fs::{self, File, FileTimes},
     io,
     num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -19,7 +20,7 @@ use super::{
     leases::{Lease, Leases},
     sweep,
 };
-use crate::oci::{Digest, Verifier};
+use crate::oci::{Digest, Repository};
 
 /// The finished content of a cache folder. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,7 +36,11 @@ pub(super) struct Inner {
     pub(super) bound: u64,
     /// woken when `used` passes `bound`
     pub(super) full: tokio::sync::Notify,
-    next_staging: AtomicU64,
+    pub(super) next_staging: AtomicU64,
+    /// what is being written, each by one writer that can be put to rest
+    pub(super) writing: Mutex<HashSet<Digest>>,
+    /// bytes of the disk that what is being written takes
+    staged: AtomicU64,
     _lock: File,
 }
 
@@ -47,39 +52,6 @@ pub struct BlobReader {
     /// How many bytes it has.
     pub size: u64,
     _lease: Lease,
-}
-
-/// Bytes on their way to become content. Dropped without [`commit`](Self::commit) they are deleted.
-#[derive(Debug)]
-pub struct BlobWriter {
-    store: BlobStore,
-    digest: Digest,
-    file: Arc<File>,
-    path: PathBuf,
-    verifier: Verifier,
-    written: u64,
-}
-
-/// Why bytes did not become content. They are deleted in every case.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The bytes are not those the digest names.
-    #[error("bytes of digest {got} came for {want}")]
-    Corrupt {
-        /// What was asked for.
-        want: Digest,
-        /// What came.
-        got: Digest,
-    },
-    /// The system refused to keep them.
-    #[error("cache file {}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
 }
 
 impl BlobStore {
@@ -101,6 +73,8 @@ impl BlobStore {
             bound,
             full,
             next_staging: AtomicU64::new(0),
+            writing: Mutex::default(),
+            staged: AtomicU64::new(0),
             _lock: lock,
         };
         Ok(Self(Arc::new(inner)))
@@ -125,27 +99,6 @@ impl BlobStore {
         Ok(Some(BlobReader { file: Arc::new(file), size, _lease: lease }))
     }
 
-    /// Starts content of this digest.
-    pub fn write(&self, digest: &Digest) -> io::Result<BlobWriter> {
-        let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.dir.join("staging").join(format!("{}-{number}", digest.hex()));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = match options.open(&path) {
-            // a cache invites deletion: whoever deleted it meant the content, not the daemon
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(self.0.dir.join("staging"))?;
-                options.open(&path)
-            }
-            opened => opened,
-        };
-        let file = Arc::new(file?);
-        let (store, digest) = (self.clone(), digest.clone());
-        Ok(BlobWriter { store, digest, file, path, verifier: Verifier::new(), written: 0 })
-    }
-
     /// Drops content that turned out not to be what its name says.
     pub fn remove(&self, digest: &Digest) -> io::Result<()> {
         let path = self.path(digest);
@@ -166,67 +119,31 @@ impl BlobStore {
         path
     }
 
+    /// Content was put in its place; content of `replaced` bytes had been there.
+    pub(super) fn placed(&self, _digest: &Digest, _from: &Repository, size: u64, replaced: u64) {
+        let used = self.0.used.fetch_add(size, Ordering::Relaxed) + size;
+        self.forget(replaced);
+        if used > self.0.bound {
+            self.0.full.notify_one();
+        }
+    }
+
+    /// So many more bytes of the disk are taken by what is being written.
+    pub(super) fn staged(&self, bytes: u64) {
+        self.0.staged.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many fewer.
+    pub(super) fn unstaged(&self, bytes: u64) {
+        self.0.staged.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes room for `bytes` on a disk that is full, by deleting what was read least recently. Returns how much was freed.
+    pub fn make_room(&self, _bytes: u64) -> io::Result<u64> {
+        self.sweep()
+    }
+
     pub(super) fn inner(&self) -> &Inner {
         &self.0
-    }
-}
-
-impl BlobWriter {
-    /// The file under way, for readers that follow the writer.
-    #[must_use]
-    pub fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
-    }
-
-    /// How many bytes are written.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// Writes the next bytes. They can be read from [`file`](Self::file) when this returns.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        use std::os::unix::fs::FileExt as _;
-        self.file.write_all_at(bytes, self.written)?;
-        self.verifier.update(bytes);
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Puts the bytes where readers find them, after their digest agreed.
-    pub fn commit(self) -> Result<(), CommitError> {
-        let got = self.verifier.clone().finish();
-        if got != self.digest {
-            return Err(CommitError::Corrupt { want: self.digest.clone(), got });
-        }
-        let path = self.store.path(&self.digest);
-        self.place(&path).map_err(|source| CommitError::Io { path, source })
-    }
-
-    fn place(&self, path: &Path) -> io::Result<()> {
-        let parent = path.parent().expect("a content path has folders");
-        // as good as read now: a file system without access times must not make a fresh blob look old
-        let _ = self.file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
-        self.file.sync_data()?;
-        // before the content: content without its size is a miss, never the other way round
-        self.store.record_size(&self.digest, self.written)?;
-        fs::create_dir_all(parent)?;
-        let replaced = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
-        fs::rename(&self.path, path)?;
-        folder::sync(parent)?;
-        let inner = self.store.inner();
-        let used = inner.used.fetch_add(self.written, Ordering::Relaxed) + self.written;
-        self.store.forget(replaced);
-        if used > inner.bound {
-            inner.full.notify_one();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for BlobWriter {
-    fn drop(&mut self) {
-        // after a commit the name is gone already; any other failure is mended when the daemon starts
-        let _ = fs::remove_file(&self.path);
     }
 }

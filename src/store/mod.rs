@@ -8,7 +8,7 @@
 //!   content-v2/sha256/aa/bb/…   finished, verified content: blobs and manifests (cacache's content area)
 //!   index-v5/…                  small records that change seldom: manifests, tags (cacache's index)
 //!   tmp/                        cacache's own
-//!   staging/                    bytes in flight; whatever lies here when the daemon starts is dropped
+//!   staging/<hex>               bytes in flight, a sparse file; <hex>.journal beside it says which of them are there
 //!   tokens/                     authorization tokens, shared with the credential helper: 0700, files 0600
 //! ```
 //!
@@ -21,18 +21,21 @@
 mod blobs;
 mod condition;
 mod folder;
+mod journal;
 mod leases;
 mod records;
 mod sweep;
 mod tokens;
+mod writer;
 
 use std::{io, path::PathBuf};
 
-pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
+pub use blobs::{BlobReader, BlobStore};
 pub use condition::{Condition, condition};
 pub use records::TagEntry;
 pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
+pub use writer::{BlobWriter, CommitError, Partial};
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]

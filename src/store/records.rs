@@ -56,9 +56,7 @@ impl BlobStore {
         let descriptor = &manifest.descriptor;
         let path = self.path(&descriptor.digest);
         let io = |source| CommitError::Io { path: path.clone(), source };
-        let mut writer = self.write(&descriptor.digest).map_err(io)?;
-        writer.write(&manifest.bytes).map_err(io)?;
-        writer.commit()?;
+        self.put_content(&descriptor.digest, repository, &manifest.bytes)?;
         let record = ManifestRecord { media_type: descriptor.media_type.clone() };
         self.put(&manifest_key(repository, &descriptor.digest), &descriptor.digest, descriptor.size, &record)
             .map_err(io)

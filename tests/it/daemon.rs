@@ -156,9 +156,10 @@ async fn content_that_is_being_read_is_not_swept() {
     let store = BlobStore::open(dir.path(), NonZeroU64::new(1000)).unwrap();
     let put = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
-        let mut writer = store.write(&digest).unwrap();
-        writer.write(bytes).unwrap();
-        writer.commit().unwrap();
+        let from = "registry.test/app".parse().unwrap();
+        let (writer, _) = store.write(&digest, &from).unwrap();
+        writer.write_at(0, bytes).unwrap();
+        writer.commit(bytes.len() as u64).unwrap();
         digest
     };
     let (one, other) = (put(&[1; 800]), put(&[2; 800]));
