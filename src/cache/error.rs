@@ -48,6 +48,15 @@ impl Error {
         Self::Store(Arc::new(source))
     }
 
+    /// Whether what came so far is of use when somebody asks again.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Upstream(error) => error.may_pass() || error.is_outage(),
+            Self::GivenUp => true,
+            Self::Commit(_) | Self::Store(_) => false,
+        }
+    }
+
     /// What a client is told about it. `missing` is the code of a thing that is not there.
     #[must_use]
     pub fn answer(&self, missing: Code) -> Answer {

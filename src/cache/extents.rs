@@ -24,10 +24,34 @@ impl Extents {
         self.0.splice(first..last, [merged]);
     }
 
+    /// Takes a range out.
+    pub(super) fn remove(&mut self, range: &Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.0.partition_point(|extent| extent.end <= range.start);
+        let last = self.0.partition_point(|extent| extent.start < range.end);
+        let cut = self.0[first..last].iter().flat_map(|extent| [extent.start..range.start, range.end..extent.end]);
+        let left: Vec<_> = cut.filter(|left| left.start < left.end).collect();
+        self.0.splice(first..last, left);
+    }
+
+    /// The first bytes from `at` on, and before `end`, that are not there.
+    pub(super) fn gap_from(&self, at: u64, end: u64) -> Option<Range<u64>> {
+        let start = self.end_from(at);
+        let next = self.0.iter().find(|extent| extent.start >= start).map_or(end, |extent| extent.start.min(end));
+        (start < next).then_some(start..next)
+    }
+
+    /// How many bytes are there.
+    pub(super) fn count(&self) -> u64 {
+        self.0.iter().map(|extent| extent.end - extent.start).sum()
+    }
+
     /// Where the bytes that are there without a gap from `at` on end; `at` itself when it is not there.
     pub(super) fn end_from(&self, at: u64) -> u64 {
-        let found = self.0.iter().find(|extent| extent.contains(&at));
-        found.map_or(at, |extent| extent.end)
+        let after = self.0.partition_point(|extent| extent.end <= at);
+        self.0.get(after).filter(|extent| extent.start <= at).map_or(at, |extent| extent.end)
     }
 }
 
@@ -82,9 +106,19 @@ mod tests {
             for bit in start..end {
                 bits[usize::try_from(bit).unwrap()] = true;
             }
+            let start = next(190);
+            let end = start + next(8);
+            extents.remove(&(start..end));
+            for bit in start..end {
+                bits[usize::try_from(bit).unwrap()] = false;
+            }
+            assert_eq!(extents.count(), bits.iter().filter(|bit| **bit).count() as u64);
             for at in 0..200_usize {
                 let end = (at..200).find(|&i| !bits[i]).unwrap_or(200);
                 assert_eq!(extents.end_from(at as u64), end as u64);
+                let to = (end..200).find(|&i| bits[i]).unwrap_or(200);
+                let gap = extents.gap_from(at as u64, 200);
+                assert_eq!(gap, (end < to).then_some(end as u64..to as u64));
             }
             assert!(extents.0.windows(2).all(|pair| pair[0].end < pair[1].start));
         }

@@ -1,24 +1,23 @@
-//! [`Fill`]: one download of a blob, and any number of readers at any offset.
+//! [`Fill`]: one download of a blob, as its readers see it: which bytes are there, and what becomes of it.
 //!
-//! A fill is a set of extents over a staging file. Its readers wait for bytes, never for the writer: how fast one reads
+//! A fill is a set of extents over a staging file. Its readers wait for bytes, never for who fetches them: how fast one reads
 //! slows neither the download nor the others. The last bytes are held back until the digest agreed, so no reader
 //! receives a whole wrong blob; one that asks for a range before those last bytes gets it unverified, as from any registry.
 
 use std::{
     fs::File,
     ops::Range,
-    os::unix::fs::FileExt as _,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use bytes::{Bytes, BytesMut};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::{Error, blocking, extents::Extents};
-use crate::oci::Repository;
+use super::{Error, extents::Extents};
+use crate::oci::{Digest, Repository};
 
-/// What a reader gets at once: the knee of the curve of CPU time per byte.
-const CHUNK: u64 = 256 * 1024;
 /// What is held back until the digest agreed.
 const HOLD_BACK: u64 = 64 * 1024;
 
@@ -27,14 +26,24 @@ const HOLD_BACK: u64 = 64 * 1024;
 pub(super) struct Fill {
     /// The repository it is fetched from.
     pub(super) repository: Repository,
+    pub(super) digest: Digest,
+    /// Who asked first, for the registry's own log.
+    pub(super) client: String,
     /// The staging file, before the first extent is published.
     file: OnceLock<Arc<File>>,
     progress: watch::Sender<Progress>,
+    /// how many follow it
+    readers: watch::Sender<usize>,
+    /// Woken when a reader waits for bytes.
+    pub(super) waits: Notify,
+    was_asked: AtomicBool,
+    waiting: Mutex<Vec<u64>>,
 }
+
 
 /// How far a download is.
 #[derive(Clone, Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     extents: Extents,
     /// The size, as soon as upstream told it, or at the end.
     size: Option<u64>,
@@ -42,29 +51,56 @@ struct Progress {
     is_sized: bool,
     /// Bytes that came from upstream, those that came twice included.
     fetched: u64,
-    outcome: Option<Result<(), Error>>,
+    /// Whether the digest agreed.
+    is_verified: bool,
+    pub(super) outcome: Option<Result<(), Error>>,
 }
 
 impl Progress {
     /// Whether readers can know what comes: the size, if there is one, is told, and not all of it is held back.
     fn is_flowing(&self) -> bool {
-        self.is_sized && self.size.is_none_or(|size| size > HOLD_BACK)
+        self.is_verified || (self.is_sized && self.size.is_none_or(|size| size > HOLD_BACK))
     }
 
     /// Where the bytes end that a reader at `at` may have now.
-    fn readable_from(&self, at: u64) -> u64 {
+    pub(super) fn readable_from(&self, at: u64) -> u64 {
         let end = self.extents.end_from(at);
-        if matches!(self.outcome, Some(Ok(()))) {
+        if self.is_verified {
             return end;
         }
-        let released = self.size.unwrap_or(end).saturating_sub(HOLD_BACK);
-        end.min(released).max(at)
+        // of an unknown size, the end may be any moment
+        let whole = self.size.unwrap_or_else(|| self.extents.end_from(0));
+        end.min(whole.saturating_sub(HOLD_BACK)).max(at)
+    }
+
+    pub(super) fn fetched(&self) -> u64 {
+        self.fetched
+    }
+
+    /// Up to where all bytes are there.
+    pub(super) fn front(&self) -> u64 {
+        self.extents.end_from(0)
+    }
+
+    /// Whether all bytes are there and right.
+    pub(super) fn is_verified(&self) -> bool {
+        self.is_verified
     }
 }
 
 impl Fill {
-    pub(super) fn new(repository: Repository) -> Self {
-        Self { repository, file: OnceLock::new(), progress: watch::Sender::new(Progress::default()) }
+    pub(super) fn new(repository: Repository, digest: Digest, client: String) -> Self {
+        Self {
+            repository,
+            digest,
+            client,
+            file: OnceLock::new(),
+            progress: watch::Sender::default(),
+            readers: watch::Sender::default(),
+            waits: Notify::new(),
+            was_asked: AtomicBool::new(false),
+            waiting: Mutex::default(),
+        }
     }
 
     /// Whether it can still be joined.
@@ -77,6 +113,19 @@ impl Fill {
         self.progress.borrow().is_flowing()
     }
 
+    pub(super) fn is_verified(&self) -> bool {
+        self.progress.borrow().is_verified
+    }
+
+    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// The staging file, once there is one.
+    pub(super) fn file(&self) -> Option<&Arc<File>> {
+        self.file.get()
+    }
+
     /// Where the bytes are found once extents are published.
     pub(super) fn publish_file(&self, file: Arc<File>) {
         // one download writes one file: a second call brings the same
@@ -85,15 +134,17 @@ impl Fill {
 
     /// Upstream's answer has begun; `None` is an answer without a size.
     pub(super) fn publish_size(&self, size: Option<u64>) {
-        self.progress.send_modify(|progress| {
+        self.progress.send_if_modified(|progress| {
+            let is_new = !progress.is_sized || (progress.size.is_none() && size.is_some());
             progress.size = progress.size.or(size);
             progress.is_sized = true;
+            is_new
         });
     }
 
-    /// The bytes from `start` to `end` can be read.
-    pub(super) fn publish(&self, start: u64, end: u64) {
-        self.progress.send_modify(|progress| progress.extents.insert(start..end));
+    /// These bytes can be read.
+    pub(super) fn publish(&self, extent: Range<u64>) {
+        self.progress.send_modify(|progress| progress.extents.insert(extent));
     }
 
     /// So many bytes came from upstream.
@@ -104,12 +155,40 @@ impl Fill {
         });
     }
 
-    /// It is over: the bytes are verified, or will never be.
+    /// Bytes that came from upstream so far.
+    pub(super) fn fetched(&self) -> u64 {
+        self.progress.borrow().fetched
+    }
+
+    /// Whether any byte is there.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.progress.borrow().extents.count() > 0
+    }
+
+    /// Up to where all bytes are there.
+    pub(super) fn front(&self) -> u64 {
+        self.progress.borrow().front()
+    }
+
+    /// How much of it is there, in percent.
+    pub(super) fn percent(&self) -> u64 {
+        let progress = self.progress.borrow();
+        progress.size.map_or(0, |size| (progress.extents.count() * 100).checked_div(size).unwrap_or(100))
+    }
+
+    /// All `size` bytes are there and their digest agreed.
+    pub(super) fn verified(&self, size: u64) {
+        self.progress.send_modify(|progress| {
+            (progress.size, progress.is_sized, progress.is_verified) = (Some(size), true, true);
+        });
+    }
+
+    /// It is over: the bytes are where the store finds them, or will never be.
     pub(super) fn finish(&self, outcome: Result<(), Error>) {
         self.progress.send_modify(|progress| {
             if progress.outcome.is_none() {
-                progress.size = progress.size.or_else(|| Some(progress.extents.end_from(0)));
-                progress.outcome = Some(outcome);
+                // bytes that agreed can be read from here, wherever else they could not be put
+                progress.outcome = Some(if progress.is_verified { Ok(()) } else { outcome });
             }
         });
     }
@@ -125,78 +204,63 @@ impl Fill {
             _ => Ok(progress.size),
         }
     }
+
+    /// Somebody follows it from now on.
+    pub(super) fn enter(&self) {
+        self.was_asked.store(true, Ordering::Relaxed);
+        self.readers.send_modify(|readers| *readers += 1);
+    }
+
+    /// Somebody follows it no more.
+    pub(super) fn leave(&self) {
+        self.readers.send_modify(|readers| *readers = readers.saturating_sub(1));
+    }
+
+    /// Whether a client asked for it, other than one that is fetched ahead.
+    pub(super) fn was_asked(&self) -> bool {
+        self.was_asked.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a client asks for it.
+    pub(super) async fn asked(&self) {
+        // the sender lives as long as `self`
+        let _ = self.readers.subscribe().wait_for(|_| self.was_asked()).await;
+    }
+
+    /// Waits until all who followed it have left.
+    pub(super) async fn abandoned(&self) {
+        let _ = self.readers.subscribe().wait_for(|readers| self.was_asked() && *readers == 0).await;
+    }
+
+    /// Waits until somebody follows it again.
+    pub(super) async fn followed(&self) {
+        let _ = self.readers.subscribe().wait_for(|readers| *readers > 0).await;
+    }
+
+    /// A reader waits for the byte at `at`, until what is returned is dropped.
+    pub(super) fn wait_at(self: &Arc<Self>, at: u64) -> Waiting {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+        self.waits.notify_one();
+        Waiting { fill: Arc::clone(self), at }
+    }
+
+    /// Where readers wait.
+    pub(super) fn waiting(&self) -> Vec<u64> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
-/// Reads a blob while it is fetched. Dropping it ends nothing.
-#[derive(Debug)]
-pub struct FillReader {
+/// A reader that waits for bytes.
+pub(super) struct Waiting {
     fill: Arc<Fill>,
-    progress: watch::Receiver<Progress>,
     at: u64,
-    end: u64,
-    started: bool,
 }
 
-impl FillReader {
-    pub(super) fn new(fill: Arc<Fill>, started: bool) -> Self {
-        let progress = fill.progress.subscribe();
-        Self { fill, progress, at: 0, end: u64::MAX, started }
-    }
-
-    /// Reads from `start` to `end` only.
-    pub fn narrow(&mut self, start: u64, end: u64) {
-        self.at = start;
-        self.end = end;
-    }
-
-    /// The bytes that came from upstream so far for the request of this reader: none if another one started it.
-    #[must_use]
-    pub fn upstream_bytes(&self) -> u64 {
-        if self.started { self.progress.borrow().fetched } else { 0 }
-    }
-
-    /// The next bytes, as soon as they are there; `None` at the end of a blob whose digest agreed.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let at = self.at;
-        let progress = self.progress.wait_for(|progress| progress.readable_from(at) > at || progress.outcome.is_some());
-        let (readable, outcome) = match progress.await {
-            Ok(progress) => (progress.readable_from(at), progress.outcome.clone()),
-            Err(_) => (at, Some(Err(Error::GivenUp))),
-        };
-        let to = readable.min(self.end).min(at + CHUNK);
-        if to > at {
-            self.at = to;
-            return Some(self.read(at, to).await);
-        }
-        match outcome {
-            Some(Err(error)) => Some(Err(error)),
-            _ => None,
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiting = self.fill.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = waiting.iter().position(|at| *at == self.at) {
+            waiting.swap_remove(index);
         }
     }
-
-    async fn read(&self, at: u64, to: u64) -> Result<Bytes, Error> {
-        let file = Arc::clone(self.fill.file.get().expect("the file is published before the first extent"));
-        read_at(file, at, to).await
-    }
-}
-
-/// Reads the next chunk of `range` from a finished file, and takes it off the range.
-pub async fn read_chunk(file: Arc<File>, range: &mut Range<u64>) -> Result<Bytes, Error> {
-    let to = range.end.min(range.start + CHUNK);
-    let bytes = read_at(file, range.start, to).await?;
-    range.start = to;
-    Ok(bytes)
-}
-
-/// Reads the bytes from `at` to `to`, which must be there.
-async fn read_at(file: Arc<File>, at: u64, to: u64) -> Result<Bytes, Error> {
-    let read = blocking(move || {
-        let mut bytes = BytesMut::zeroed(usize::try_from(to - at).map_err(std::io::Error::other)?);
-        file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes.freeze())
-    });
-    read.await.map_err(Error::store)
 }

@@ -2,26 +2,33 @@
 //!
 //! Answers from the store, fills the store from upstream, and says which it was. Knows nothing of the client's HTTP.
 
+mod ahead;
+mod download;
 mod error;
 mod extents;
+mod fetcher;
 mod fill;
 mod fills;
+mod limits;
 mod manifest;
+mod plan;
+mod reader;
+mod width;
 
 use std::{io, sync::Arc};
 
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
-    config,
+    config::Config,
     oci::{Digest, Repository},
     store::{BlobReader, BlobStore},
     upstream::{Relayed, Upstream},
 };
 
 pub use error::{Answer, Error};
-pub use fill::{FillReader, read_chunk};
 pub use manifest::{ManifestAnswer, ManifestQuestion};
+pub use reader::{FillReader, Piece};
 
 use fills::Fills;
 use manifest::Tags;
@@ -78,15 +85,18 @@ pub struct Cache {
     upstream: Arc<Upstream>,
     fills: Fills,
     tags: Tags,
+    /// turns of those that are fetched ahead
+    turns: Semaphore,
 }
 
 impl Cache {
     /// A cache in `store`, filled from `upstream`.
     #[must_use]
-    pub fn new(store: BlobStore, upstream: Upstream, config: &config::Cache) -> Arc<Self> {
+    pub fn new(store: BlobStore, upstream: Upstream, config: &Config) -> Arc<Self> {
         let upstream = Arc::new(upstream);
-        let fills = Fills::new(store.clone(), Arc::clone(&upstream));
-        Arc::new(Self { store, upstream, fills, tags: Tags::new(config) })
+        let fills = Fills::new(store.clone(), Arc::clone(&upstream), config);
+        let turns = Semaphore::new(config.upstream.prefetch);
+        Arc::new(Self { store, upstream, fills, tags: Tags::new(&config.cache), turns })
     }
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.
@@ -94,19 +104,29 @@ impl Cache {
         if let Some(reader) = self.stored(digest).await {
             return Ok(Blob::Stored(reader));
         }
-        let (fill, started) = self.fills.join(repository, digest, client);
-        let (fill, started, size) = match fill.size().await {
-            Ok(size) => (fill, started, size),
+        let mut reader = self.follow(repository, digest, client);
+        let size = match reader.size().await {
             // what one repository refuses, another may allow
-            Err(_) if !started && fill.repository != *repository => {
-                let (fill, started) = self.fills.join(repository, digest, client);
-                let size = fill.size().await?;
-                (fill, started, size)
+            Err(_) if !reader.started() && reader.repository() != repository => {
+                reader = self.follow(repository, digest, client);
+                reader.size().await?
             }
-            Err(error) => return Err(error),
+            size => size?,
         };
-        let status = if started { Status::Miss } else { Status::Join };
-        Ok(Blob::Filling { reader: FillReader::new(fill, started), size, status })
+        let status = match (reader.started(), reader.is_verified()) {
+            (true, _) => Status::Miss,
+            (false, true) => Status::Hit,
+            (false, false) => Status::Join,
+        };
+        Ok(Blob::Filling { reader, size, status })
+    }
+
+    /// Follows the download of a blob, which begins if there is none.
+    fn follow(&self, repository: &Repository, digest: &Digest, client: &str) -> FillReader {
+        let (fill, started) = self.fills.join(repository, digest, None, client);
+        let reader = FillReader::new(fill, Arc::clone(&self.upstream), started);
+        self.fills.asked();
+        reader
     }
 
     /// The size of a blob, without fetching it: from the store, a download under way, or upstream.
@@ -131,7 +151,7 @@ impl Cache {
         Ok(self.upstream.relay(repository, path, client).await.map_err(Arc::new)?)
     }
 
-    /// Ends the downloads under way; what they fetched is dropped.
+    /// Ends the downloads under way; what they fetched is there when they are asked for again.
     pub async fn stop(&self) {
         self.fills.stop().await;
     }

@@ -46,7 +46,7 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let tokens = token_store(&config);
     let credentials = Arc::new(Credentials::new(Arc::clone(&config), tokens));
     let upstream = Upstream::new(Arc::clone(&config), Arc::clone(&credentials))?;
-    let cache = Cache::new(store.clone(), upstream, &config.cache);
+    let cache = Cache::new(store.clone(), upstream, &config);
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
     let file = loaded.file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
@@ -54,6 +54,7 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
         cache = %dir.display(), bytes = store.used(), bound = store.bound(), configuration = file,
         "listening on http://{}", listener.local_addr()?
     );
+    cache.take_up();
     let sweeper = sweep(store, stop.clone());
     let keeper = tokio::spawn({
         let (credentials, stop) = (Arc::clone(&credentials), stop.clone());

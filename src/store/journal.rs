@@ -19,24 +19,31 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug)]
 pub(super) struct Journal(File);
 
+/// What of a blob is there already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct There {
+    /// The size of the whole, if it was known.
+    pub size: Option<u64>,
+    /// Which bytes: sorted and disjoint.
+    pub extents: Vec<Range<u64>>,
+}
+
 /// What a journal says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) from: Repository,
-    /// sorted and disjoint
-    pub(super) extents: Vec<Range<u64>>,
+    pub(super) there: There,
     /// whether the bytes are on the disk, as far as anybody can know
     pub(super) synced: bool,
 }
 
 impl Journal {
     /// Starts the journal of the staging file `path`, of which `there` is there.
-    pub(super) fn open(path: &Path, from: &Repository, there: &[Range<u64>]) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, from: &Repository, there: &There) -> io::Result<Self> {
         let (path, fresh) = (beside(path), beside(path).with_extension("new"));
         let mut text = format!("boot {}\nfrom {from}\n", boot());
-        for extent in there {
-            text.push_str(&line(extent));
-        }
+        there.size.iter().for_each(|size| text.push_str(&format!("size {size}\n")));
+        there.extents.iter().for_each(|extent| text.push_str(&line(extent)));
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create(true).mode(0o600).open(&fresh)?;
         file.set_len(0)?;
@@ -50,10 +57,22 @@ impl Journal {
         (&self.0).write_all(line(&extent).as_bytes())
     }
 
+    /// The whole has this size.
+    pub(super) fn size(&self, size: u64) -> io::Result<()> {
+        (&self.0).write_all(format!("size {size}\n").as_bytes())
+    }
+
     /// All bytes that are there are on the disk.
     pub(super) fn synced(&self) -> io::Result<()> {
         (&self.0).write_all(b"synced\n")?;
         self.0.sync_data()
+    }
+}
+
+impl There {
+    /// How long a file is that has all this.
+    pub(super) fn end(&self) -> u64 {
+        self.extents.last().map_or(0, |extent| extent.end)
     }
 }
 
@@ -77,8 +96,12 @@ fn parse(text: &str, boot: &str) -> Option<Entry> {
     let mut lines = whole.lines();
     let same_boot = lines.next()?.strip_prefix("boot ")? == boot && !boot.is_empty();
     let from = lines.next()?.strip_prefix("from ")?.parse().ok()?;
-    let (mut extents, mut synced) = (Vec::<Range<u64>>::new(), same_boot);
+    let (mut extents, mut size, mut synced) = (Vec::<Range<u64>>::new(), None, same_boot);
     for line in lines {
+        if let Some(number) = line.strip_prefix("size ") {
+            size = Some(number.parse().ok()?);
+            continue;
+        }
         if line == "synced" {
             synced = true;
             continue;
@@ -100,7 +123,7 @@ fn parse(text: &str, boot: &str) -> Option<Entry> {
             _ => merged.push(extent),
         }
     }
-    Some(Entry { from, extents: merged, synced })
+    Some(Entry { from, there: There { size, extents: merged }, synced })
 }
 
 fn boot() -> String {
@@ -120,7 +143,7 @@ mod tests {
     #[track_caller]
     fn check(lines: &str, boot: &str, want: Option<(&[Range<u64>], bool)>) {
         let entry = parse(&format!("{FROM}{lines}"), boot);
-        assert_eq!(entry.map(|entry| (entry.extents, entry.synced)), want.map(|(e, s)| (e.to_vec(), s)), "{lines:?}");
+        assert_eq!(entry.map(|entry| (entry.there.extents, entry.synced)), want.map(|(e, s)| (e.to_vec(), s)), "{lines:?}");
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub use condition::{Condition, condition};
 pub use records::TagEntry;
 pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
-pub use writer::{BlobWriter, CommitError, Partial};
+pub use journal::There;
+pub use writer::{BlobWriter, CommitError, Partial, Verified};
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,19 +7,18 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions},
     io,
-    ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
 use super::{
     BlobStore, folder,
-    journal::{self, Journal},
+    journal::{self, Journal, There},
 };
 use crate::oci::{Digest, Repository, Verifier};
 
@@ -42,7 +41,14 @@ pub struct BlobWriter {
     /// what it takes of the disk, as far as that was told to the store
     staged: AtomicU64,
     /// whether both files stay when this is dropped
-    rests: bool,
+    rests: AtomicBool,
+}
+
+/// Bytes whose digest agreed, not yet where readers of the store find them.
+#[derive(Debug)]
+pub struct Verified {
+    writer: Arc<BlobWriter>,
+    size: u64,
 }
 
 /// How far the digest is computed.
@@ -84,12 +90,11 @@ pub enum CommitError {
 }
 
 impl BlobStore {
-    /// Starts content of this digest, or takes it up where a former writer was put to rest or died. The second is what is
-    /// there already, sorted and disjoint.
-    pub fn write(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, Vec<Range<u64>>)> {
+    /// Starts content of this digest, or takes it up where a former writer was put to rest or died.
+    pub fn write(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, There)> {
         // somebody else writes the same: both go their own way, and the last one in place counts
         if !self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
-            return Ok((self.write_once(digest, from)?, Vec::new()));
+            return Ok((self.write_once(digest, from)?, There::default()));
         }
         let opened = self.open_staging(digest, from);
         if opened.is_err() {
@@ -98,13 +103,12 @@ impl BlobStore {
         opened
     }
 
-    fn open_staging(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, Vec<Range<u64>>)> {
+    fn open_staging(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, There)> {
         let path = self.staging().join(digest.hex());
-        let (there, synced) = journal::read(&path).map_or_else(Default::default, |entry| (entry.extents, entry.synced));
-        let usable =
-            synced && fs::metadata(&path).is_ok_and(|data| there.last().is_none_or(|last| last.end <= data.len()));
-        let there = if usable { there } else { Vec::new() };
-        let file = self.staging_file(&path, there.is_empty())?;
+        let length = fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or_default();
+        let entry = journal::read(&path).filter(|entry| entry.synced && entry.there.end() <= length);
+        let there = entry.map(|entry| entry.there).unwrap_or_default();
+        let file = self.staging_file(&path, there.extents.is_empty())?;
         let journal = Journal::open(&path, from, &there)?;
         let writer = self.writer(digest, from, file, path, Some(journal));
         writer.count()?;
@@ -122,9 +126,9 @@ impl BlobStore {
     /// Keeps `bytes`, which are of this digest.
     pub(super) fn put_content(&self, digest: &Digest, from: &Repository, bytes: &[u8]) -> Result<(), CommitError> {
         let failed = |source| CommitError::Io { path: self.path(digest), source };
-        let writer = self.write_once(digest, from).map_err(failed)?;
+        let writer = Arc::new(self.write_once(digest, from).map_err(failed)?);
         writer.write_at(0, bytes).map_err(failed)?;
-        writer.commit(bytes.len() as u64)
+        writer.verify(bytes.len() as u64)?.commit()
     }
 
     /// Downloads that nobody works on.
@@ -196,8 +200,16 @@ impl BlobStore {
             journal,
             hashing: Mutex::new(Hashing { verifier: Verifier::new(), to: 0 }),
             staged: AtomicU64::new(0),
-            rests: false,
+            rests: AtomicBool::new(false),
         }
+    }
+}
+
+impl Verified {
+    /// Puts the bytes where readers find them, so that they are there also after a power cut.
+    pub fn commit(self) -> Result<(), CommitError> {
+        let path = self.writer.store.path(&self.writer.digest);
+        self.writer.place(&path, self.size).map_err(|source| CommitError::Io { path, source })
     }
 }
 
@@ -211,7 +223,7 @@ pub(super) fn clean(staging: &Path) -> io::Result<()> {
             let is_digest = format!("sha256:{name}").parse::<Digest>().is_ok();
             is_digest && path.extension().is_none_or(|extension| extension == "journal")
         });
-        if is_named && file.is_file() && journal::read(&file).is_some_and(|entry| !entry.extents.is_empty()) {
+        if is_named && file.is_file() && journal::read(&file).is_some_and(|entry| !entry.there.extents.is_empty()) {
             continue;
         }
         if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
@@ -230,9 +242,8 @@ impl BlobWriter {
     /// different places at once.
     pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, at)?;
-        {
-            // while they are still warm
-            let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+        // while they are still warm; who hashes what came before goes on to these anyway
+        if let Ok(mut hashing) = self.hashing.try_lock() {
             if hashing.to == at {
                 hashing.verifier.update(bytes);
                 hashing.to += bytes.len() as u64;
@@ -244,9 +255,14 @@ impl BlobWriter {
         self.count()
     }
 
-    /// Computes the digest as far as `end`; all bytes before it must be there. Stops after some, so that it can be called
-    /// between writes: true when it got there.
-    pub fn hash_to(&self, end: u64) -> io::Result<bool> {
+    /// How far the digest is computed.
+    #[must_use]
+    pub fn hashed(&self) -> u64 {
+        self.hashing.lock().unwrap_or_else(PoisonError::into_inner).to
+    }
+
+    /// Computes the digest as far as `end`; all bytes before it must be there.
+    pub fn hash_to(&self, end: u64) -> io::Result<()> {
         let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chunk = Vec::new();
         while hashing.to < end {
@@ -255,27 +271,31 @@ impl BlobWriter {
             hashing.verifier.update(&chunk);
             hashing.to += chunk.len() as u64;
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Puts the bytes where readers find them, after their digest agreed. There must be `size` of them.
-    pub fn commit(self, size: u64) -> Result<(), CommitError> {
-        let path = self.store.path(&self.digest);
-        let failed = |source| CommitError::Io { path: path.clone(), source };
-        self.hash_to(size).map_err(failed)?;
+    /// The blob is of this size: for whoever takes it up later.
+    pub fn note_size(&self, size: u64) -> io::Result<()> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.size(size))
+    }
+
+    /// Compares the digest of all `size` bytes, which must be there.
+    pub fn verify(self: &Arc<Self>, size: u64) -> Result<Verified, CommitError> {
+        let path = &self.path;
+        self.hash_to(size).map_err(|source| CommitError::Io { path: path.clone(), source })?;
         let got = self.hashing.lock().unwrap_or_else(PoisonError::into_inner).verifier.clone().finish();
         if got != self.digest {
             return Err(CommitError::Corrupt { want: self.digest.clone(), got });
         }
-        self.place(&path, size).map_err(failed)
+        Ok(Verified { writer: Arc::clone(self), size })
     }
 
     /// Leaves what is there to the next writer of the same digest, also after a power cut.
-    pub fn rest(mut self) -> io::Result<()> {
+    pub fn rest(&self) -> io::Result<()> {
         self.file.sync_data()?;
         if let Some(journal) = &self.journal {
             journal.synced()?;
-            self.rests = true;
+            self.rests.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -307,7 +327,7 @@ impl BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
-        if self.rests {
+        if self.rests.load(Ordering::Relaxed) {
             self.store.written(&self.digest);
             return;
         }

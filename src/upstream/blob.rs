@@ -3,12 +3,14 @@
 //! Blobs are never asked for by HEAD where that is known to fail (ECR Public answers 401 to it); nothing here checks
 //! digests, and nothing is written.
 
+use std::{fmt, ops::Range};
+
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::Incoming,
-    header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, RANGE},
+    header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE},
 };
 use url::Url;
 
@@ -21,6 +23,25 @@ use crate::{
 /// Storage redirects at most once; a pull-through rule of ECR may add one hop.
 const MOST_HOPS: usize = 5;
 
+/// Which blob, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobQuestion<'a> {
+    /// Where it is asked for.
+    pub repository: &'a Repository,
+    /// Which one.
+    pub digest: &'a Digest,
+    /// Who asks, for the registry's own log.
+    pub client: &'a str,
+}
+
+/// Where a registry said that the bytes of a blob are, to be asked there again without asking the registry.
+#[derive(Clone)]
+pub struct Storage {
+    /// signed, most often: whoever has it can read the blob
+    url: Url,
+    etag: Option<HeaderValue>,
+}
+
 /// The bytes of a blob on their way, from the byte that was asked for.
 #[derive(Debug)]
 pub struct BlobBody {
@@ -28,38 +49,74 @@ pub struct BlobBody {
     pub total: Option<u64>,
     /// Where in the blob the first of these bytes belongs: a server may ignore what was asked and start anew.
     pub start: u64,
+    /// Where the bytes come from, when it is not the registry itself.
+    pub storage: Option<Storage>,
+    /// Whether a part came, as was asked, rather than the whole.
+    pub is_part: bool,
+    /// Names the version of the bytes, if it is one that can be relied upon.
+    pub etag: Option<HeaderValue>,
+    /// Which host sends them.
+    pub host: String,
     body: Incoming,
-    host: String,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&host_and_port(&self.url))
+    }
 }
 
 impl Upstream {
-    /// Starts fetching `digest` at byte `from`.
+    /// Starts fetching a blob: the bytes of `wanted`, or all of it. With `known`, the storage is asked at once; if it does
+    /// not want to know any more (a signed URL is over after a while), the registry is asked where the bytes are now.
     pub async fn blob(
         &self,
-        repository: &Repository,
-        digest: &Digest,
-        from: u64,
-        client: &str,
+        question: BlobQuestion<'_>,
+        wanted: Option<&Range<u64>>,
+        known: Option<&Storage>,
     ) -> Result<BlobBody, Error> {
-        let question =
-            Question { method: Method::GET, repository, path: format!("blobs/{digest}"), accept: None, from, client };
-        let range = (from > 0).then(|| format!("bytes={from}-"));
-        let (response, storage) = self.follow(&question, range.as_deref()).await?;
-        let registry = &repository.registry;
-        let (start, total) = match response.status() {
-            StatusCode::OK => (0, content_length(response.headers())),
-            StatusCode::PARTIAL_CONTENT => {
-                let (start, total) = content_range(response.headers())
-                    .ok_or_else(|| Error::protocol(registry, "a part came without saying which"))?;
-                if start != from {
-                    return Err(Error::protocol(registry, format!("bytes from {start} came for bytes from {from}")));
-                }
-                (start, total)
+        let range = wanted.map(range_header);
+        if let Some(storage) = known {
+            let response = self.ask_storage(question.repository, &storage.url, range.as_deref(), storage.etag.as_ref());
+            let response = response.await?;
+            if response.status().is_success() {
+                return body(question.repository, response, wanted, Some(storage.url.clone()));
             }
-            _ => return Err(self.no_blob(repository, response, storage).await),
-        };
-        let host = storage.unwrap_or_else(|| registry.to_string());
-        Ok(BlobBody { total, start, body: response.into_body(), host })
+        }
+        let BlobQuestion { repository, digest, client } = question;
+        let path = format!("blobs/{digest}");
+        let asked = Question { method: Method::GET, repository, path, accept: None, range: range.as_deref(), client };
+        let (response, url) = self.follow(&asked, range.as_deref()).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => body(repository, response, wanted, url),
+            // of no bytes there is no first one: a range of nothing cannot be asked for
+            StatusCode::RANGE_NOT_SATISFIABLE if wanted.is_some_and(|wanted| wanted.start == 0) => {
+                let whole = Question { range: None, ..asked };
+                let (response, url) = self.follow(&whole, None).await?;
+                match response.status() {
+                    StatusCode::OK => body(repository, response, None, url),
+                    _ => Err(self.no_blob(repository, response, url.as_ref()).await),
+                }
+            }
+            _ => Err(self.no_blob(repository, response, url.as_ref()).await),
+        }
+    }
+
+    /// Asks the storage a registry pointed to. Whoever was redirected there is not told of the registry, nor the other way
+    /// round.
+    async fn ask_storage(
+        &self,
+        repository: &Repository,
+        url: &Url,
+        range: Option<&str>,
+        etag: Option<&HeaderValue>,
+    ) -> Result<Response<Incoming>, Error> {
+        let registry = &repository.registry;
+        let mut request = storage_request(url, range).map_err(|source| Error::protocol(registry, source))?;
+        if let Some(etag) = etag.filter(|_| range.is_some()) {
+            request.headers_mut().insert(IF_RANGE, etag.clone());
+        }
+        self.send(request, registry).await
     }
 
     /// The size of a blob, for at most one byte of it.
@@ -71,7 +128,7 @@ impl Upstream {
     ) -> Result<Option<u64>, Error> {
         let registry = &repository.registry;
         let path = format!("blobs/{digest}");
-        let mut question = Question { method: Method::HEAD, repository, path, accept: None, from: 0, client };
+        let mut question = Question { method: Method::HEAD, repository, path, accept: None, range: None, client };
         let is_public = EcrRegistry::parse(registry.host()).is_some_and(|ecr| ecr.scope.public);
         if !is_public {
             match self.ask(&question).await {
@@ -92,14 +149,14 @@ impl Upstream {
             StatusCode::PARTIAL_CONTENT => Ok(content_range(response.headers()).and_then(|(_, total)| total)),
             // of no bytes there is no first one
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(0)),
-            _ => Err(self.no_blob(repository, response, storage).await),
+            _ => Err(self.no_blob(repository, response, storage.as_ref()).await),
         }
     }
 
     /// A no of the registry is about what was asked. A no of the storage behind it (a signed URL that is over, most
     /// often) is not: asking the registry again may help.
-    async fn no_blob(&self, repository: &Repository, response: Response<Incoming>, storage: Option<String>) -> Error {
-        let Some(host) = storage else {
+    async fn no_blob(&self, repository: &Repository, response: Response<Incoming>, storage: Option<&Url>) -> Error {
+        let Some(host) = storage.map(host_and_port) else {
             return Error::Refused(self.refusal(repository, response).await);
         };
         let status = response.status();
@@ -112,7 +169,7 @@ impl Upstream {
         &self,
         question: &Question<'_>,
         range: Option<&str>,
-    ) -> Result<(Response<Incoming>, Option<String>), Error> {
+    ) -> Result<(Response<Incoming>, Option<Url>), Error> {
         let registry = &question.repository.registry;
         let mut response = self.ask(question).await?;
         let mut at = Url::parse(&self.uri(registry, "/")).map_err(|source| Error::protocol(registry, source))?;
@@ -122,9 +179,8 @@ impl Upstream {
                 break;
             }
             at = self.target(registry, &at, response.headers())?;
-            storage = Some(host_and_port(&at));
-            let request = storage_request(&at, range).map_err(|source| Error::protocol(registry, source))?;
-            response = self.send(request, registry).await?;
+            storage = Some(at.clone());
+            response = self.ask_storage(question.repository, &at, range, None).await?;
         }
         if response.status().is_redirection() {
             return Err(Error::protocol(registry, format!("it redirected more than {MOST_HOPS} times")));
@@ -160,6 +216,42 @@ impl BlobBody {
                 return Some(Ok(bytes));
             }
         }
+    }
+}
+
+/// What came, when it can be the wanted bytes or the whole.
+fn body(
+    repository: &Repository,
+    response: Response<Incoming>,
+    wanted: Option<&Range<u64>>,
+    url: Option<Url>,
+) -> Result<BlobBody, Error> {
+    let registry = &repository.registry;
+    let headers = response.headers();
+    let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
+    let (start, total) = if is_part {
+        let (start, total) =
+            content_range(headers).ok_or_else(|| Error::protocol(registry, "a part came without saying which"))?;
+        let want = wanted.map_or(0, |wanted| wanted.start);
+        if start != want {
+            return Err(Error::protocol(registry, format!("bytes from {start} came for bytes from {want}")));
+        }
+        (start, total)
+    } else {
+        (0, content_length(headers))
+    };
+    // a weak one says nothing about bytes (RFC 9110 section 8.8.1)
+    let etag = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")).cloned();
+    let host = url.as_ref().map_or_else(|| registry.to_string(), host_and_port);
+    let storage = url.map(|url| Storage { url, etag: etag.clone() });
+    Ok(BlobBody { total, start, is_part, storage, etag, host, body: response.into_body() })
+}
+
+/// An open end is one that no blob reaches.
+fn range_header(wanted: &Range<u64>) -> String {
+    match wanted.end {
+        u64::MAX => format!("bytes={}-", wanted.start),
+        end => format!("bytes={}-{}", wanted.start, end - 1),
     }
 }
 

@@ -96,6 +96,19 @@ impl Error {
         Self::protocol(registry, format!("a blob of {} bytes went on as one of {} bytes", size(before), size(now)))
     }
 
+    /// Bytes of another version than those that came before.
+    #[must_use]
+    pub fn other_version(registry: &Registry, host: &str) -> Self {
+        let source = io::Error::other("the bytes are of another version (ETag) than those that came before");
+        Self::unreachable(registry, host, source)
+    }
+
+    /// A part of a blob whose size is not told.
+    #[must_use]
+    pub fn unsized_part(registry: &Registry) -> Self {
+        Self::protocol(registry, "a part came without the size of the whole")
+    }
+
     /// Whether the same question may be answered a moment later. Not after a 429: asking again makes it worse.
     #[must_use]
     pub fn may_pass(&self) -> bool {

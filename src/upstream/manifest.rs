@@ -102,7 +102,7 @@ fn manifest_question<'a>(
     client: &'a str,
 ) -> Question<'a> {
     let (path, accept) = (format!("manifests/{reference}"), Some(accept.as_str()));
-    Question { method, repository, path, accept, from: 0, client }
+    Question { method, repository, path, accept, range: None, client }
 }
 
 fn media_type(headers: &HeaderMap) -> Option<MediaType> {

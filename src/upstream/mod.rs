@@ -32,7 +32,7 @@ use crate::{
 use authorize::{Authorization, Authorizations};
 use dial::Dialer;
 
-pub use blob::BlobBody;
+pub use blob::{BlobBody, BlobQuestion, Storage};
 pub use error::{Error, Refusal};
 pub use manifest::Head;
 pub use relay::Relayed;
@@ -60,8 +60,8 @@ struct Question<'a> {
     /// behind the repository's name: `manifests/v1`
     path: String,
     accept: Option<&'a str>,
-    /// the first byte wanted, when it is not the first there is
-    from: u64,
+    /// which bytes are wanted, when not all are: the value of a `Range` header
+    range: Option<&'a str>,
     /// who asks, for the registry's own log
     client: &'a str,
 }
@@ -151,7 +151,7 @@ impl Upstream {
     }
 
     fn request(&self, question: &Question<'_>, authorization: &Authorization) -> Result<Request<Empty<Bytes>>, Error> {
-        let Question { method, repository, path, accept, from, client } = question;
+        let Question { method, repository, path, accept, range, client } = question;
         let uri = self.uri(&repository.registry, &format!("/v2/{}/{path}", repository.name));
         let agent: String = client.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(300).collect();
         let mut request =
@@ -159,8 +159,8 @@ impl Upstream {
         if let Some(accept) = accept {
             request = request.header(ACCEPT, *accept);
         }
-        if *from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
+        if let Some(range) = range {
+            request = request.header(RANGE, *range);
         }
         if let Some(value) = authorization.header() {
             request = request.header(hyper::header::AUTHORIZATION, value);

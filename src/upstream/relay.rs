@@ -31,7 +31,7 @@ impl Upstream {
     pub async fn relay(&self, repository: &Repository, path: &str, client: &str) -> Result<Relayed, Error> {
         let registry = &repository.registry;
         let question =
-            Question { method: Method::GET, repository, path: path.to_owned(), accept: None, from: 0, client };
+            Question { method: Method::GET, repository, path: path.to_owned(), accept: None, range: None, client };
         let response = self.ask(&question).await?;
         if response.status() != StatusCode::OK {
             return Err(Error::Refused(self.refusal(repository, response).await));

@@ -1,0 +1,250 @@
+//! One connection of a download: takes piece after piece of the plan until nothing is left for it.
+//!
+//! Whatever breaks off (reset, silence, a short body, a signed URL that is over) costs only what had not come of one piece: that
+//! is asked for again. Bytes of another version of the blob are refused.
+
+use std::{io, mem, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{task::JoinHandle, time::sleep};
+use tracing::debug;
+
+use super::{Error, blocking, download::Download};
+use crate::upstream::{self, BlobBody, BlobQuestion};
+
+/// Attempts in a row that bring no byte before a connection gives up.
+const FRUITLESS_ATTEMPTS: u32 = 4;
+/// The pause after an attempt that brought bytes; it doubles with each one in a row that brought none.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// So much is written to the disk at once, while as much again comes: bounds the memory of a connection.
+const BATCH: usize = 512 * 1024;
+
+/// Why a piece was not fetched.
+enum Broken {
+    Upstream(upstream::Error),
+    Disk(io::Error),
+}
+
+impl From<upstream::Error> for Broken {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+/// Fetches until the plan has nothing left for this connection.
+pub(super) async fn run(download: Arc<Download>) -> Result<(), Error> {
+    let is_first = download.plan().enter();
+    let outcome = fetch(&download, is_first).await;
+    download.plan().leave();
+    outcome
+}
+
+async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
+    let (fill, limits) = (&download.fill, &download.shared.limits);
+    let mut fruitless = 0;
+    loop {
+        let registry = &fill.repository.registry;
+        let permit = if is_first { limits.one(registry).await } else { limits.one_more(registry) };
+        let waiting = fill.waiting();
+        let Some((_permit, mut piece)) = permit.and_then(|permit| Some((permit, download.plan().claim(&waiting)?)))
+        else {
+            return Ok(());
+        };
+        let before = piece.start;
+        let outcome = fetch_piece(download, &mut piece).await;
+        if piece.start < piece.end {
+            download.plan().give_back(&piece);
+        }
+        fruitless = if piece.start > before { 0 } else { fruitless + 1 };
+        match outcome {
+            Ok(()) => {}
+            Err(Broken::Disk(error)) => return Err(Error::store(error)),
+            Err(Broken::Upstream(error)) if fruitless >= FRUITLESS_ATTEMPTS || !error.may_pass() => {
+                return Err(Arc::new(error).into());
+            }
+            Err(Broken::Upstream(error)) => {
+                debug!(digest = %fill.digest, at = piece.start, %error, "a download broke off and is taken up again");
+                sleep(FIRST_PAUSE * 2_u32.pow(fruitless)).await;
+            }
+        }
+    }
+}
+
+/// Fetches one piece; `piece` is what is left of it afterwards.
+async fn fetch_piece(download: &Arc<Download>, piece: &mut Range<u64>) -> Result<(), Broken> {
+    let fill = &download.fill;
+    let question = BlobQuestion { repository: &fill.repository, digest: &fill.digest, client: &fill.client };
+    let known = download.source().storage.clone();
+    let size = download.plan().size();
+    // the whole is asked for without naming it: some servers know no ranges
+    let is_whole = piece.start == 0 && size.is_some_and(|size| piece.end >= size);
+    let wanted = (!is_whole).then(|| piece.clone());
+    let mut body = download.shared.upstream.blob(question, wanted.as_ref(), known.as_ref()).await?;
+    agree(download, &body)?;
+    let is_part = learn(download, &body, piece, wanted.is_some()).await?;
+    let mut behind = Behind::new(Arc::clone(download), piece.start);
+    let outcome = receive(download, &mut body, piece, &mut behind).await;
+    let written = behind.finish().await;
+    piece.start = written.map_err(Broken::Disk)?;
+    outcome?;
+    let is_open = download.plan().size().is_none();
+    if is_open && !is_part {
+        // the end of a body without a length is the end of the blob
+        let size = piece.start;
+        download.plan().set_size(size);
+        piece.end = size;
+    }
+    if piece.start < piece.end {
+        return Err(upstream::Error::short(&fill.repository.registry, piece.start, piece.end).into());
+    }
+    Ok(())
+}
+
+/// Refuses what is of another version than what came before.
+fn agree(download: &Download, body: &BlobBody) -> Result<(), upstream::Error> {
+    let registry = &download.fill.repository.registry;
+    let mut source = download.source();
+    match (&source.etag, &body.etag) {
+        (Some(before), Some(now)) if before != now => {
+            // the next attempt asks the registry where the bytes are now
+            source.storage = None;
+            return Err(upstream::Error::other_version(registry, &body.host));
+        }
+        (None, Some(_)) => source.etag.clone_from(&body.etag),
+        _ => {}
+    }
+    source.storage.clone_from(&body.storage);
+    Ok(())
+}
+
+/// Takes in what the answer says of the whole; whether a part came, as was asked.
+async fn learn(
+    download: &Arc<Download>,
+    body: &BlobBody,
+    piece: &mut Range<u64>,
+    is_range: bool,
+) -> Result<bool, Broken> {
+    if let Some(total) = body.total {
+        let is_new = download.learn_size(total)?;
+        piece.end = piece.end.min(total);
+        if is_new {
+            let writer = Arc::clone(&download.writer);
+            blocking(move || writer.note_size(total)).await.map_err(Broken::Disk)?;
+        }
+    }
+    if body.is_part {
+        if body.total.is_none() {
+            let registry = &download.fill.repository.registry;
+            return Err(upstream::Error::unsized_part(registry).into());
+        }
+        download.fill.publish_size(body.total);
+        return Ok(true);
+    }
+    if is_range {
+        download.source().ignores_ranges = true;
+    }
+    download.plan().extend(piece);
+    download.fill.publish_size(body.total);
+    Ok(false)
+}
+
+/// Receives what belongs to the piece and hands it on to be written.
+async fn receive(
+    download: &Arc<Download>,
+    body: &mut BlobBody,
+    piece: &Range<u64>,
+    behind: &mut Behind,
+) -> Result<(), Broken> {
+    let (fill, upstream) = (&download.fill, &download.shared.upstream);
+    let (mut at, mut next) = (body.start, piece.start);
+    while next < piece.end {
+        if !fill.was_asked() {
+            download.shared.yield_to_asked(fill).await;
+        }
+        let Some(bytes) = body.next(upstream, &fill.repository.registry).await else { break };
+        let mut bytes = bytes?;
+        fill.count(bytes.len() as u64);
+        // a server that ignored the range sends again what is there
+        let known = usize::try_from(next - at).unwrap_or(usize::MAX).min(bytes.len());
+        at += bytes.len() as u64;
+        let mut fresh = bytes.split_off(known);
+        fresh.truncate(usize::try_from(piece.end - next).unwrap_or(usize::MAX));
+        next += fresh.len() as u64;
+        behind.push(fresh).await.map_err(Broken::Disk)?;
+    }
+    Ok(())
+}
+
+/// Writes behind the connection where blocking is allowed: one batch is written while the next one comes.
+struct Behind {
+    download: Arc<Download>,
+    batch: Vec<Bytes>,
+    length: usize,
+    /// where the batch goes
+    at: u64,
+    /// the end of what is written
+    written: u64,
+    writing: Option<JoinHandle<io::Result<u64>>>,
+}
+
+impl Behind {
+    fn new(download: Arc<Download>, at: u64) -> Self {
+        Self { download, batch: Vec::new(), length: 0, at, written: at, writing: None }
+    }
+
+    async fn push(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.length += bytes.len();
+        if !bytes.is_empty() {
+            self.batch.push(bytes);
+        }
+        // what came is written at once when nothing is being written: readers wait for it
+        let is_idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
+        if self.length >= BATCH || (is_idle && self.length > 0) {
+            self.write().await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        self.settle().await?;
+        let (batch, at) = (mem::take(&mut self.batch), self.at);
+        self.at += mem::take(&mut self.length) as u64;
+        let download = Arc::clone(&self.download);
+        self.writing = Some(tokio::task::spawn_blocking(move || write(&download, at, &batch)));
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> io::Result<()> {
+        if let Some(writing) = self.writing.take() {
+            self.written = writing.await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left; where the bytes end that are on the disk.
+    async fn finish(mut self) -> io::Result<u64> {
+        if self.length > 0 {
+            self.write().await?;
+        }
+        self.settle().await?;
+        Ok(self.written)
+    }
+}
+
+fn write(download: &Download, mut at: u64, batch: &[Bytes]) -> io::Result<u64> {
+    for bytes in batch {
+        let end = at + bytes.len() as u64;
+        let mut written = download.writer.write_at(at, bytes);
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+            // once more, when there was something that could go
+            let freed = download.shared.store.make_room(end - at)?;
+            if freed > 0 {
+                written = download.writer.write_at(at, bytes);
+            }
+        }
+        written?;
+        download.fill.publish(at..end);
+        at = end;
+    }
+    Ok(at)
+}
