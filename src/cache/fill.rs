@@ -7,18 +7,17 @@
 use std::{
     fs::File,
     ops::Range,
-    os::unix::fs::FileExt as _,
     sync::{Arc, OnceLock},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Error, blocking, extents::Extents};
+use super::{Error, extents::Extents};
 use crate::oci::Repository;
 
-/// What a reader gets at once: the knee of the curve of CPU time per byte.
-const CHUNK: u64 = 256 * 1024;
+/// What a reader gets at once at most.
+const PIECE: u64 = 1024 * 1024;
 /// What is held back until the digest agreed.
 const HOLD_BACK: u64 = 64 * 1024;
 
@@ -30,6 +29,20 @@ pub(super) struct Fill {
     /// The staging file, before the first extent is published.
     file: OnceLock<Arc<File>>,
     progress: watch::Sender<Progress>,
+}
+
+/// What a reader gets at once.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes of a file that are there, a megabyte at most.
+    File {
+        /// The file; it only grows.
+        file: Arc<File>,
+        /// Where in it they are.
+        range: Range<u64>,
+    },
+    /// Bytes that no file has.
+    Memory(Bytes),
 }
 
 /// How far a download is.
@@ -155,8 +168,8 @@ impl FillReader {
         if self.started { self.progress.borrow().fetched } else { 0 }
     }
 
-    /// The next bytes, as soon as they are there; `None` at the end of a blob whose digest agreed.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+    /// The next piece, as soon as its bytes are there; `None` at the end of a blob whose digest agreed.
+    pub async fn next(&mut self) -> Option<Result<Piece, Error>> {
         if self.at >= self.end {
             return None;
         }
@@ -166,37 +179,15 @@ impl FillReader {
             Ok(progress) => (progress.readable_from(at), progress.outcome.clone()),
             Err(_) => (at, Some(Err(Error::GivenUp))),
         };
-        let to = readable.min(self.end).min(at + CHUNK);
+        let to = readable.min(self.end).min(at + PIECE);
         if to > at {
             self.at = to;
-            return Some(self.read(at, to).await);
+            let file = self.fill.file.get().expect("the file is published before the first extent");
+            return Some(Ok(Piece::File { file: Arc::clone(file), range: at..to }));
         }
         match outcome {
             Some(Err(error)) => Some(Err(error)),
             _ => None,
         }
     }
-
-    async fn read(&self, at: u64, to: u64) -> Result<Bytes, Error> {
-        let file = Arc::clone(self.fill.file.get().expect("the file is published before the first extent"));
-        read_at(file, at, to).await
-    }
-}
-
-/// Reads the next chunk of `range` from a finished file, and takes it off the range.
-pub async fn read_chunk(file: Arc<File>, range: &mut Range<u64>) -> Result<Bytes, Error> {
-    let to = range.end.min(range.start + CHUNK);
-    let bytes = read_at(file, range.start, to).await?;
-    range.start = to;
-    Ok(bytes)
-}
-
-/// Reads the bytes from `at` to `to`, which must be there.
-async fn read_at(file: Arc<File>, at: u64, to: u64) -> Result<Bytes, Error> {
-    let read = blocking(move || {
-        let mut bytes = BytesMut::zeroed(usize::try_from(to - at).map_err(std::io::Error::other)?);
-        file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes.freeze())
-    });
-    read.await.map_err(Error::store)
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use error::{Answer, Error};
-pub use fill::{FillReader, read_chunk};
+pub use fill::{FillReader, Piece};
 pub use manifest::{ManifestAnswer, ManifestQuestion};
 
 use fills::Fills;
