@@ -13,7 +13,7 @@ pub use digest::{Digest, Verifier};
 pub use error::{Code, UpstreamError, body};
 pub use manifest::{Accept, Descriptor, Manifest, MediaType};
 pub use name::{Reference, Registry, Repository, RepositoryName, Tag, server_address, server_host};
-pub use range::{ByteRange, Unsatisfiable};
+pub use range::{ByteRanges, Unsatisfiable};
 pub use route::{Object, Route};
 
 /// A text that is not what it should be: what it is meant to be, the text, and what was wanted.

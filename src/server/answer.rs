@@ -5,7 +5,7 @@ use hyper::{
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER},
 };
 
-use super::body::Body;
+use super::{body::Body, sendfile::Marks};
 use crate::{
     cache::{self, Answer, Status},
     oci::{self, Code},
@@ -20,6 +20,8 @@ pub(super) struct Asked<'a> {
     pub(super) head: bool,
     pub(super) headers: &'a HeaderMap,
     pub(super) client: &'a str,
+    /// The connection the answer goes to.
+    pub(super) marks: &'a Marks,
 }
 
 /// An answer, how it came about, and how many bytes came from upstream before its body.

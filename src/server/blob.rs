@@ -1,56 +1,52 @@
 //! `blobs/<digest>`, GET with ranges, and HEAD.
 
-use std::ops::Range;
-
 use hyper::{
     Response, StatusCode,
-    header::{
-        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_RANGE, RANGE,
-    },
+    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
 };
 
 use super::{
     Server,
     answer::{Asked, CONTENT_DIGEST, Handled, Problem},
     body::{Body, Source},
+    ranges::{self, Kind},
 };
 use crate::{
     cache::{Blob, Status},
-    oci::{ByteRange, Code, Digest, Repository, Unsatisfiable},
+    oci::{Code, Digest, Repository, Unsatisfiable},
 };
 
 pub(super) async fn blob(server: &Server, repository: Repository, digest: Digest, asked: &Asked<'_>) -> Handled {
+    if ranges::is_known(asked.headers, &digest) {
+        // whoever has it needs no byte of it: whether it still exists costs none either
+        return size(server, repository, digest, asked).await;
+    }
     let blob = server.cache.blob(&repository, &digest, asked.client).await;
     let blob = blob.map_err(|error| Problem::cache(&error, Code::BlobUnknown))?;
-    // a range of another content is no range of this one (RFC 9110 section 13.1.5)
-    let is_meant = asked.headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == format!("\"{digest}\"").as_bytes());
-    let range = asked.headers.get(RANGE).filter(|_| is_meant);
-    let range = range.and_then(|value| value.to_str().ok()).and_then(ByteRange::parse);
-    let size = match &blob {
-        Blob::Stored(reader) => Some(reader.size),
-        Blob::Filling { size, .. } => *size,
+    let (source, size, status) = match blob {
+        Blob::Stored(reader) => {
+            let size = reader.size;
+            (Source::Stored(reader), Some(size), Status::Hit)
+        }
+        Blob::Filling { reader, size, status } => (Source::Filling(reader), size, status),
     };
-    let part = match range.zip(size).map(|(range, size)| range.resolve(size)).transpose() {
-        Ok(part) => part,
+    let selection = match ranges::select(asked.headers, &digest, size) {
+        Ok(selection) => selection,
         Err(unsatisfiable) => return Ok((beyond_the_end(unsatisfiable), Status::Bypass, 0)),
     };
-    let length = part.as_ref().map(|part| part.end - part.start).or(size);
-    let (source, status) = match blob {
-        Blob::Stored(reader) => {
-            let range = part.clone().unwrap_or(0..reader.size);
-            (Source::Stored { reader, range }, Status::Hit)
+    let body = Body::stream(source, selection.parts, selection.length, asked.marks.clone());
+    let mut response = Response::new(body);
+    describe(&mut response, &digest, selection.length);
+    match selection.kind {
+        Kind::Whole => {}
+        Kind::One(range) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(&mut response, CONTENT_RANGE, &range);
         }
-        Blob::Filling { mut reader, status, .. } => {
-            if let Some(part) = &part {
-                reader.narrow(part.start, part.end);
-            }
-            (Source::Filling(reader), status)
+        Kind::Several(content_type) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(&mut response, CONTENT_TYPE, &content_type);
         }
-    };
-    let mut response = Response::new(Body::stream(source, length));
-    describe(&mut response, &digest, length);
-    if let Some((part, size)) = part.zip(size) {
-        mark_part(&mut response, &part, size);
     }
     Ok((response, status, 0))
 }
@@ -59,23 +55,22 @@ pub(super) async fn size(server: &Server, repository: Repository, digest: Digest
     let size = server.cache.blob_size(&repository, &digest, asked.client).await;
     let (size, status) = size.map_err(|error| Problem::cache(&error, Code::BlobUnknown))?;
     let mut response = Response::new(Body::full(Vec::new()));
-    describe(&mut response, &digest, size);
+    if ranges::is_known(asked.headers, &digest) {
+        describe(&mut response, &digest, None);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        describe(&mut response, &digest, size);
+    }
     Ok((response, status, 0))
 }
 
 fn describe(response: &mut Response<Body>, digest: &Digest, length: Option<u64>) {
-    set(response, CONTENT_TYPE, "application/octet-stream");
-    set(response, ACCEPT_RANGES, "bytes");
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
     set(response, CONTENT_DIGEST, digest.as_str());
     set(response, ETAG, &format!("\"{digest}\""));
-    if let Some(length) = length {
-        set(response, CONTENT_LENGTH, &length.to_string());
-    }
-}
-
-fn mark_part(response: &mut Response<Body>, part: &Range<u64>, size: u64) {
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    set(response, CONTENT_RANGE, &format!("bytes {}-{}/{size}", part.start, part.end - 1));
 }
 
 fn beyond_the_end(Unsatisfiable { size }: Unsatisfiable) -> Response<Body> {
@@ -86,6 +81,7 @@ fn beyond_the_end(Unsatisfiable { size }: Unsatisfiable) -> Response<Body> {
 }
 
 fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
-    let value = HeaderValue::from_str(value).ok();
-    response.headers_mut().extend(value.map(|value| (name, value)));
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
 }

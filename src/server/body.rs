@@ -1,10 +1,11 @@
 //! [`Body`]: what is sent behind a head: bytes in memory, a finished file, or a blob that is still being fetched.
 //!
-//! At most one chunk is read ahead, so a slow client costs no memory. The request's log line is written when the body is
-//! over, however it ends.
+//! At most one piece is taken ahead, as a mark and not as memory, so a slow client costs none. The request's log line is
+//! written when the body is over, however it ends.
 
 use std::{
-    fs::File,
+    collections::VecDeque,
+    io,
     ops::Range,
     pin::Pin,
     sync::Arc,
@@ -14,24 +15,50 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::record::Record;
+use super::{piece, record::Record, sendfile::Marks};
 use crate::{
-    cache::{self, FillReader},
+    cache::{self, FillReader, Piece},
     store::BlobReader,
 };
 
-type BoxedRead = Pin<Box<dyn Future<Output = (Source, Option<Result<Bytes, cache::Error>>)> + Send>>;
+/// What is taken from a finished file at once.
+const PIECE: u64 = 1024 * 1024;
 
-/// Where bytes come from.
+type Taken = (Box<Stream>, Option<Result<Bytes, cache::Error>>);
+type BoxedTake = Pin<Box<dyn Future<Output = Taken> + Send>>;
+
+/// Where the bytes of a blob come from.
 pub(super) enum Source {
-    Stored { reader: BlobReader, range: Range<u64> },
+    Stored(BlobReader),
     Filling(FillReader),
+}
+
+/// A part of a body.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Of the blob.
+    Range(Range<u64>),
+    /// Between ranges of the blob.
+    Text(Bytes),
+}
+
+/// What of a blob is sent, in order.
+struct Stream {
+    source: Source,
+    parts: VecDeque<Part>,
+    /// the range under way, of a finished file
+    range: Range<u64>,
+    /// whether a range of a download is under way
+    is_following: bool,
+    /// what is left of a piece that was not taken at once
+    rest: Option<Piece>,
+    marks: Marks,
 }
 
 enum State {
     Full(Bytes),
-    Idle(Source),
-    Reading(BoxedRead),
+    Idle(Box<Stream>),
+    Taking(BoxedTake),
     Over,
 }
 
@@ -49,9 +76,10 @@ impl Body {
         Self { state: State::Full(bytes), remaining, record: None }
     }
 
-    /// `size` is the number of bytes that will come, when it is known.
-    pub(super) fn stream(source: Source, size: Option<u64>) -> Self {
-        Self { state: State::Idle(source), remaining: size, record: None }
+    /// The parts, one after the other; `size` is the number of bytes that will come, when it is known.
+    pub(super) fn stream(source: Source, parts: VecDeque<Part>, size: Option<u64>, marks: Marks) -> Self {
+        let stream = Stream { source, parts, range: 0..0, is_following: false, rest: None, marks };
+        Self { state: State::Idle(Box::new(stream)), remaining: size, record: None }
     }
 
     /// The log line of the request this body answers.
@@ -69,24 +97,68 @@ impl Body {
     }
 }
 
-impl Source {
-    async fn next(mut self) -> (Self, Option<Result<Bytes, cache::Error>>) {
-        let next = match &mut self {
-            Self::Filling(reader) => reader.next().await,
-            Self::Stored { range, .. } if range.is_empty() => None,
-            Self::Stored { reader, range } => {
-                let file: Arc<File> = Arc::clone(&reader.file);
-                Some(cache::read_chunk(file, range).await)
-            }
-        };
+impl Stream {
+    async fn take(mut self: Box<Self>) -> Taken {
+        let next = self.next().await;
         (self, next)
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, cache::Error>> {
+        loop {
+            if let Some(piece) = self.piece().await {
+                return Some(self.bytes(piece).await);
+            }
+            match self.parts.pop_front()? {
+                Part::Text(bytes) => return Some(Ok(bytes)),
+                Part::Range(range) => self.begin(range),
+            }
+        }
+    }
+
+    fn begin(&mut self, range: Range<u64>) {
+        match &mut self.source {
+            Source::Stored(_) => self.range = range,
+            Source::Filling(reader) => {
+                reader.narrow(range.start, range.end);
+                self.is_following = true;
+            }
+        }
+    }
+
+    /// The next piece of the range under way.
+    async fn piece(&mut self) -> Option<Result<Piece, cache::Error>> {
+        if let Some(rest) = self.rest.take() {
+            return Some(Ok(rest));
+        }
+        match &mut self.source {
+            Source::Filling(reader) if self.is_following => {
+                let next = reader.next().await;
+                self.is_following = next.is_some();
+                next
+            }
+            Source::Filling(_) => None,
+            Source::Stored(_) if self.range.is_empty() => None,
+            Source::Stored(reader) => {
+                let end = self.range.end.min(self.range.start + PIECE);
+                let range = self.range.start..end;
+                self.range.start = end;
+                Some(Ok(Piece::File { file: Arc::clone(&reader.file), range }))
+            }
+        }
+    }
+
+    async fn bytes(&mut self, piece: Result<Piece, cache::Error>) -> Result<Bytes, cache::Error> {
+        let taken = piece::take(piece?, &self.marks).await;
+        let (bytes, rest) = taken.map_err(|error: io::Error| cache::Error::Store(Arc::new(error)))?;
+        self.rest = rest;
+        Ok(bytes)
     }
 
     /// The bytes that came from upstream for this body so far.
     fn upstream_bytes(&self) -> u64 {
-        match self {
-            Self::Stored { .. } => 0,
-            Self::Filling(reader) => reader.upstream_bytes(),
+        match &self.source {
+            Source::Stored(_) => 0,
+            Source::Filling(reader) => reader.upstream_bytes(),
         }
     }
 }
@@ -105,21 +177,21 @@ impl hyper::body::Body for Body {
                     body.took(&bytes);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                State::Idle(source) => body.state = State::Reading(Box::pin(source.next())),
-                State::Reading(mut read) => {
-                    let polled = read.as_mut().poll(context);
+                State::Idle(stream) => body.state = State::Taking(Box::pin(stream.take())),
+                State::Taking(mut take) => {
+                    let polled = take.as_mut().poll(context);
                     if polled.is_pending() {
-                        body.state = State::Reading(read);
+                        body.state = State::Taking(take);
                     }
-                    let (source, next) = ready!(polled);
+                    let (stream, next) = ready!(polled);
                     if let Some(record) = &mut body.record {
-                        record.upstream_bytes = record.upstream_bytes.max(source.upstream_bytes());
+                        record.upstream_bytes = record.upstream_bytes.max(stream.upstream_bytes());
                     }
                     return match next {
                         None => Poll::Ready(None),
                         Some(Ok(bytes)) => {
                             body.took(&bytes);
-                            body.state = State::Idle(source);
+                            body.state = State::Idle(stream);
                             Poll::Ready(Some(Ok(Frame::data(bytes))))
                         }
                         Some(Err(error)) => {
@@ -136,7 +208,7 @@ impl hyper::body::Body for Body {
         match &self.state {
             State::Over => true,
             State::Full(bytes) => bytes.is_empty(),
-            State::Idle(_) | State::Reading(_) => false,
+            State::Idle(_) | State::Taking(_) => false,
         }
     }
 

@@ -6,10 +6,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::Watcher,
-};
+use hyper_util::{rt::TokioTimer, server::graceful::Watcher};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -18,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Server, handle};
+use super::{Server, handle, sendfile::Marks, wire::Wire};
 
 /// The first byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -52,11 +49,13 @@ pub(super) async fn run(
     if let Err(error) = tcp.set_nodelay(true) {
         debug!(%peer, %error, "TCP_NODELAY");
     }
+    let marks = Marks::default();
+    let wire = Wire::new(tcp, marks.clone());
     let service = service_fn(move |request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(handle::handle(&server, peer, request).await) }
+        let (server, marks) = (Arc::clone(&server), marks.clone());
+        async move { Ok::<_, Infallible>(handle::handle(&server, peer, &marks, request).await) }
     });
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(tcp), service);
+    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(wire, service);
     if let Err(error) = watcher.watch(connection).await {
         debug!(%peer, %error, "a connection ended early");
     }

@@ -16,17 +16,23 @@ use super::{
     manifest,
     record::Record,
     relay, resolve,
+    sendfile::Marks,
 };
 use crate::{
     cache::Status,
     oci::{Code, Object, Route},
 };
 
-pub(super) async fn handle(server: &Server, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn handle(
+    server: &Server,
+    peer: SocketAddr,
+    marks: &Marks,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let started = Instant::now();
     let (parts, _) = request.into_parts();
     let client = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let asked = Asked { head: parts.method == Method::HEAD, headers: &parts.headers, client };
+    let asked = Asked { head: parts.method == Method::HEAD, headers: &parts.headers, client, marks };
     let handled = if access::allows(&server.config.access, peer.ip()) {
         route(server, &parts.method, &parts.uri, &asked).await
     } else {

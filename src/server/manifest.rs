@@ -1,7 +1,8 @@
 //! `manifests/<reference>`, GET and HEAD.
 
+use bytes::Bytes;
 use hyper::{
-    Response,
+    Response, StatusCode,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, WARNING},
 };
 
@@ -9,6 +10,7 @@ use super::{
     Server,
     answer::{Asked, CONTENT_DIGEST, Handled, Problem},
     body::Body,
+    ranges,
 };
 use crate::{
     cache::{ManifestQuestion, Status},
@@ -31,18 +33,24 @@ pub(super) async fn manifest(
     };
     let answer = server.cache.manifest(question).await;
     let answer = answer.map_err(|error| Problem::cache(&error, Code::ManifestUnknown))?;
-    let body = match answer.manifest {
-        Some(manifest) if !asked.head => Body::full(manifest.bytes),
-        _ => Body::full(Vec::new()),
-    };
-    let mut response = Response::new(body);
     let descriptor = &answer.descriptor;
+    let is_known = ranges::is_known(asked.headers, &descriptor.digest);
+    let body = match answer.manifest {
+        Some(manifest) if !asked.head && !is_known => manifest.bytes,
+        _ => Bytes::new(),
+    };
+    let mut response = Response::new(Body::full(body));
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
     let mut set = |name: HeaderName, value: String| {
         let value = HeaderValue::from_str(&value).ok();
         response.headers_mut().extend(value.map(|value| (name, value)));
     };
     set(CONTENT_TYPE, descriptor.media_type.to_string());
-    set(CONTENT_LENGTH, descriptor.size.to_string());
+    if !is_known {
+        set(CONTENT_LENGTH, descriptor.size.to_string());
+    }
     set(CONTENT_DIGEST, descriptor.digest.to_string());
     set(ETAG, format!("\"{}\"", descriptor.digest));
     if answer.status == Status::Stale {

@@ -9,9 +9,13 @@ mod body;
 mod connection;
 mod handle;
 mod manifest;
+mod piece;
+mod ranges;
 mod record;
 mod relay;
 mod resolve;
+mod sendfile;
+mod wire;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -56,7 +56,7 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 }
 
 #[test]
-fn nothing_is_unsafe() {
+fn nothing_is_unsafe_but_one_block_of_one_file() {
     keep(unsafe_code);
 }
 
@@ -227,7 +227,9 @@ fn runtime_on_the_warm_way(file: &File) -> Vec<String> {
 }
 
 fn unsafe_code(file: &File) -> Vec<String> {
-    words(file, "unsafe", "has no place in this crate")
+    // the one mapping that marks what is sent by sendfile
+    let allowed = usize::from(file.path == "src/server/sendfile.rs");
+    words(file, "unsafe", "has no place in this crate").into_iter().skip(allowed).collect()
 }
 
 fn words(file: &File, word: &str, complaint: &str) -> Vec<String> {
@@ -774,6 +776,7 @@ mod checker {
     fn unsafe_code_and_a_missing_header_are_refused() {
         check(unsafe_code, "src/oci/mod.rs", "fn f() { unsafe { g() } }", 1);
         check(unsafe_code, "src/oci/mod.rs", "#![deny(unsafe_code)] // unsafe", 0);
+        check(unsafe_code, "src/server/sendfile.rs", "fn f() { unsafe { g() } unsafe { h() } }", 1);
         check(missing_header, "src/oci/mod.rs", "use std::fmt;\n//! late", 1);
         check(missing_header, "src/oci/mod.rs", "//! Words.\n", 0);
     }
