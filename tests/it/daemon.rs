@@ -159,7 +159,7 @@ async fn content_that_is_being_read_is_not_swept() {
         let from = "registry.test/app".parse().unwrap();
         let (writer, _) = store.write(&digest, &from).unwrap();
         writer.write_at(0, bytes).unwrap();
-        Arc::new(writer).verify(bytes.len() as u64).unwrap().commit().unwrap();
+        std::sync::Arc::new(writer).verify(bytes.len() as u64).unwrap().commit().unwrap();
         digest
     };
     let (one, other) = (put(&[1; 800]), put(&[2; 800]));
