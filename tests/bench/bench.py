@@ -1,16 +1,20 @@
 """The rows of the benchmark, measured in the world that inside.sh built, and the table of them.
 
-Ends with an error when a run fails. Never judges a figure: that is the reader's part.
+Ends with an error when a run fails, behind the rows it has by then. A figure is never a reason to fail.
 """
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
+import targets
+from goals import Goals
 from pair import OURS, RIVAL, Failed, Program, Results, once, peak, until
 from proxies import DockerRegistry, Longshore, Upstream
 from pull import crowd, pull, read
@@ -19,6 +23,10 @@ from table import plain, text
 STATE = Path(os.environ["STATE"])
 BIN_DIR = Path(os.environ["BIN_DIR"])
 RUNS = int(os.environ["RUNS"])
+# names of sections: helper pull a b c d e f
+ONLY = os.environ["ONLY"].split()
+# The bench ends by itself; what it has by then is printed.
+LONGEST = 570
 # A get takes milliseconds, so more of them are taken.
 HELPER_RUNS = 5 * RUNS
 CONTROL = os.environ["CONTROL"]
@@ -156,40 +164,66 @@ def direct(address, image):
     return [pull(address, "", image, first == 0) for first in range(RUNS + 1)][1:]
 
 
-def measure_all(results, facts):
+def pair_steps(results, facts):
     upstream = Upstream(os.environ["UPSTREAM"], os.environ["UPSTREAM_LOG"])
     proxies = {OURS: Longshore(str(DAEMONS[OURS]), upstream, STATE),
                RIVAL: DockerRegistry(str(DAEMONS[RIVAL]), upstream, STATE)}
     large, wide, one = (read(upstream.address, f"bench/{name}") for name in ("large", "wide", "one"))
     only_ours = {"SSL_CERT_FILE": str(STATE / "tls/ca.pem"), "SSL_CERT_DIR": str(STATE / "no-certificates")}
-    steps = [
-        lambda: helper_rows(results, "helper version: the least a process costs", "version"),
-        lambda: helper_rows(results, "helper get, warm: a token on disk", "get"),
-        lambda: helper_rows(results, "helper get, cold: the machine's trust store", "get", cold=True),
-        lambda: helper_rows(results, "helper get, cold: one trusted authority", "get", cold=True, trust=only_ours),
-        lambda: pull_rows(results, "pull of 4 layers of 16 MiB", proxies, large),
-        lambda: pull_rows(results, "pull of 20 layers of 1 MiB", proxies, wide),
-        lambda: crowd_rows(results, f"{CROWD} clients at once, one cold blob of 64 MiB", proxies, one),
-        lambda: size_rows(results),
+
+    def floors():
+        facts["without a proxy, s"] = {image.repository: direct(upstream.address, image) for image in (large, wide)}
+
+    return [
+        ("helper", lambda: helper_rows(results, "helper version: the least a process costs", "version")),
+        ("helper", lambda: helper_rows(results, "helper get, warm: a token on disk", "get")),
+        ("helper", lambda: helper_rows(results, "helper get, cold: the machine's trust store", "get", cold=True)),
+        ("helper", lambda: helper_rows(results, "helper get, cold: one trusted authority", "get", cold=True, trust=only_ours)),
+        ("pull", lambda: pull_rows(results, "pull of 4 layers of 16 MiB", proxies, large)),
+        ("pull", lambda: pull_rows(results, "pull of 20 layers of 1 MiB", proxies, wide)),
+        ("pull", lambda: crowd_rows(results, f"{CROWD} clients at once, one cold blob of 64 MiB", proxies, one)),
+        ("pull", floors),
+        ("helper", lambda: size_rows(results)),
     ]
-    for done, step in enumerate(steps, start=1):
+
+
+def measure_all(results, goals, facts):
+    programs = {name: os.environ[name.upper().replace("-", "_")] for name in ("bench-client", "bench-origin")}
+    programs["longshore"] = str(DAEMONS[OURS])
+    steps = targets.steps(programs, goals, RUNS) + pair_steps(results, facts)
+    steps = [(name, step) for name, step in steps if set(name.split()) & set(ONLY)]
+    end = time.monotonic() + LONGEST
+    for done, (name, step) in enumerate(steps, start=1):
+        if time.monotonic() > end:
+            facts["not measured, the time was over"] = ", ".join(name for name, _ in steps[done - 1:])
+            return
         step()
-        print(f"measured {done} of {len(steps)}", file=sys.stderr, flush=True)
-    facts["without a proxy, s"] = {image.repository: direct(upstream.address, image) for image in (large, wide)}
+        print(f"measured {done} of {len(steps)}: {name}", file=sys.stderr, flush=True)
     facts["load after"] = round(os.getloadavg()[0], 1)
 
 
+def too_long(*_):
+    raise Failed(f"a section did not end within {LONGEST} s of the start and is left out")
+
+
 def main():
-    results = Results()
+    results, goals, failure = Results(), Goals(), None
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LONGEST)
     try:
         facts = about()
-        measure_all(results, facts)
+        measure_all(results, goals, facts)
     except (Failed, OSError, subprocess.CalledProcessError) as error:
-        print(f"bench.py: {error}", file=sys.stderr)
+        failure = f"bench.py: {error}"
+    signal.alarm(0)
+    if failure is not None and not goals.rows and not results.rows:
+        print(failure, file=sys.stderr)
         return 1
-    print(text(results, facts))
-    (STATE / "result.json").write_text(json.dumps(plain(results, facts), indent=1) + "\n")
-    return 0
+    print(text(results, goals, facts))
+    (STATE / "result.json").write_text(json.dumps(plain(results, goals, facts), indent=1) + "\n")
+    if failure is not None:
+        print(failure, file=sys.stderr)
+    return 0 if failure is None else 1
 
 
 sys.exit(main())

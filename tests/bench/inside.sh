@@ -92,6 +92,7 @@ storage:
 http: {addr: "$UPSTREAM"}
 TEXT
     start upstream docker-registry serve "$STATE/upstream/config.yml"
+    export UPSTREAM_PID=$!
     until_true upstream curl -sS --fail "http://$UPSTREAM/v2/"
     local token repository rest
     token=$(mint)

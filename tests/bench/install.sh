@@ -11,6 +11,7 @@ package_of() {
         docker-credential-ecr-login) echo amazon-ecr-credential-helper ;;
         ip) echo iproute2 ;;
         unshare) echo util-linux ;;
+        /usr/sbin/nginx) echo nginx-light ;;
         /usr/bin/time) echo time ;;
         */ca-certificates.crt) echo ca-certificates ;;
         *) echo "$1" ;;
@@ -21,7 +22,7 @@ missing_programs() {
     local program
     # In bash, time is a word of the language too, so the program is asked for by its path.
     for program in docker-credential-ecr-login docker-registry skopeo curl jq ip unshare openssl python3 \
-        /usr/bin/time; do
+        /usr/bin/time /usr/sbin/nginx; do
         command -v "$program" >/dev/null || echo "$program"
     done
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo /etc/ssl/certs/ca-certificates.crt

@@ -55,6 +55,8 @@ class Proxy:
     program: str
     upstream: Upstream
     state: Path
+    # more lines for Longshore's [cache]
+    cache: str = ""
 
     def start(self):
         folder = self.folder
@@ -63,7 +65,7 @@ class Proxy:
         # What the run before wrote must not be on its way to the disk while this one is measured.
         os.sync()
         self.configure()
-        log = self.state / "log" / Path(self.program).name
+        log = Path(os.environ["STATE"]) / "log" / Path(self.program).name
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), **self.environment}
         self.daemon = Daemon(Program([self.program, *self.arguments], env, stdout=str(log)))
         self.daemon.start()
@@ -109,6 +111,7 @@ class Longshore(Proxy):
 listen = "{self.address}"
 [cache]
 dir = "{self.folder / "cache"}"
+{self.cache}
 [[registry]]
 match = "registry.test"
 endpoint = "http://{self.upstream.address}"

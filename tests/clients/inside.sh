@@ -5,7 +5,7 @@ set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ $$ = 1 ] || { echo "inside.sh: start run.sh instead" >&2 && exit 1; }
-for part in lib world facts docker containerd podman buildah skopeo credentials; do
+for part in lib world facts resets docker containerd podman buildah skopeo credentials; do
     # shellcheck disable=SC1090 # the files beside this one
     . "$here/$part.sh"
 done
@@ -19,6 +19,7 @@ for client in $CLIENTS; do
     check_pulls "$client"
     check_public "$client"
     check_second_upstream "$client"
+    check_resets "$client"
     "${client}_more"
 done
 [[ " $CLIENTS " != *" credentials "* ]] || check_credentials

@@ -56,6 +56,7 @@ start_fake() {
         images+=(--image "$ECR/$client/app:1,layer-size=300000,format=docker,$shape,seed=$((seed += 100))")
         images+=(--image "$ECR/$client/other:1,layer-size=300000,format=oci,$shape,seed=$((seed += 100))")
         images+=(--image "$ECR/$client/second:1,layer-size=300000,format=docker,$shape,seed=$((seed += 100))")
+        images+=(--image "$ECR/$client/resets:1,layer-size=$RESETTING_LAYERS,format=oci,platforms=linux/$(go_arch),seed=$((seed += 100))")
     done
     images+=(--image "$ECR/crowd/app:1,layer-size=2000000,format=oci,$shape,seed=$((seed += 100))")
     images+=(--image "$PUBLIC/app:1,layer-size=300000,format=docker,$shape,seed=$((seed += 100))")
@@ -144,6 +145,7 @@ username = "puller"
 password_file = "$STATE/second/password"
 TEXT
     # Without SSL_CERT_FILE: the daemon has to trust the fake by its own configuration.
-    start longshore env -u SSL_CERT_FILE LONGSHORE_CONFIG="$STATE/longshore.toml" "$BIN_DIR/longshore" serve
+    # The debug lines say what the clients do not notice.
+    start longshore env -u SSL_CERT_FILE RUST_LOG=info,longshore=debug LONGSHORE_CONFIG="$STATE/longshore.toml" "$BIN_DIR/longshore" serve
     until_true longshore curl -sS --fail "http://127.0.0.1:5577/v2/"
 }

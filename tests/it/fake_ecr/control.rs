@@ -96,12 +96,12 @@ fn release(state: &State, path: &str) -> Result<Value, String> {
     Ok(json!({}))
 }
 
-/// `<host>/<name>:<tag>` with `layers`, `layer_size`, `platforms` (joined by `,` or `+`), `format`, `seed`.
+/// `<host>/<name>:<tag>` with `layers`, `layer_size` and `platforms` (each joined by `,` or `+`), `format`, `seed`.
 fn image(state: &State, incoming: &Incoming, reference: &str) -> Result<Value, String> {
     let query = |name: &str| incoming.query(name);
     let spec = [
         ("layers", query("layers")),
-        ("layer-size", query("layer_size")),
+        ("layer-size", query("layer_size").map(|text| text.replace([',', ' '], "+"))),
         ("platforms", query("platforms").map(|text| text.replace([',', ' '], "+"))),
         ("format", query("format")),
         ("seed", query("seed")),
@@ -114,7 +114,7 @@ fn image(state: &State, incoming: &Incoming, reference: &str) -> Result<Value, S
     Ok(json!({"digest": pushed.digest, "media_type": pushed.media_type, "layers": layers}))
 }
 
-/// Reads `HOST/NAME:TAG[,layers=N][,layer-size=BYTES][,platforms=A+B][,format=docker|oci][,seed=N]`.
+/// Reads `HOST/NAME:TAG[,layers=N][,layer-size=BYTES[+BYTES...]][,platforms=A+B][,format=docker|oci][,seed=N]`.
 pub fn parse_image(text: &str) -> Result<(String, String, Image), String> {
     let mut parts = text.split(',');
     let reference = parts.next().unwrap_or("");
@@ -123,14 +123,17 @@ pub fn parse_image(text: &str) -> Result<(String, String, Image), String> {
     if host.and_then(Registry::parse).is_none() {
         return Err(format!("{repository:?} has no host of Amazon ECR"));
     }
-    let (mut layers, mut size, mut seed, mut oci) = (1, 64 << 10, 1, false);
+    let (mut layers, mut sizes, mut seed, mut oci) = (1, vec![64 << 10], 1, false);
     let mut platforms = vec!["linux/amd64".to_owned()];
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let number = || value.parse::<usize>().map_err(|_| format!("{part:?} is no number"));
         match name {
             "layers" => layers = number()?,
-            "layer-size" => size = number()?,
+            "layer-size" => {
+                let all = value.split('+').map(|size| size.parse().map_err(|_| format!("{part:?} is no number")));
+                sizes = all.collect::<Result<_, _>>()?;
+            }
             "seed" => seed = u64::try_from(number()?).unwrap_or(0),
             "platforms" => platforms = value.split('+').map(str::to_owned).collect(),
             "format" if matches!(value, "oci" | "docker") => oci = value == "oci",
@@ -141,7 +144,9 @@ pub fn parse_image(text: &str) -> Result<(String, String, Image), String> {
         [one] => Image::platform(one),
         _ => Image::index(&platforms),
     };
-    let image = image.layers(layers, size).seed(seed);
+    // one size is that of every layer, several are the layers
+    let sizes = if let [size] = sizes[..] { vec![size; layers] } else { sizes };
+    let image = image.layer_sizes(sizes).seed(seed);
     let image = if oci { image.oci() } else { image.docker() };
     Ok((repository.to_owned(), tag.to_owned(), image))
 }

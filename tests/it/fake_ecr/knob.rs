@@ -114,6 +114,8 @@ pub enum Knob {
     VerifySignature(String, String),
     /// Bytes per second of all S3 answers together.
     S3Rate(Option<u64>),
+    /// Bytes per second of each S3 connection, whatever the others do.
+    S3ConnectionRate(Option<u64>),
     /// Delay before every answer, all listeners but the control one.
     Latency(#[serde(deserialize_with = "seconds")] Duration),
     /// Role → serial number and code without which `AssumeRole` is denied; `GetSessionToken` knows them too.
@@ -175,6 +177,7 @@ pub(super) struct Settings {
     pub(super) principals: BTreeMap<String, String>,
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) s3_rate: Option<u64>,
+    pub(super) s3_connection_rate: Option<u64>,
     pub(super) latency: Duration,
     pub(super) aws: Aws,
 }
@@ -210,6 +213,7 @@ impl Default for Settings {
             principals: BTreeMap::new(),
             secrets: BTreeMap::new(),
             s3_rate: None,
+            s3_connection_rate: None,
             latency: Duration::ZERO,
             aws: Aws::default(),
         }
@@ -248,6 +252,7 @@ impl Settings {
             Knob::Principal(key, arn) => _ = self.principals.insert(key, arn),
             Knob::VerifySignature(key, secret) => _ = self.secrets.insert(key, secret),
             Knob::S3Rate(rate) => self.s3_rate = rate,
+            Knob::S3ConnectionRate(rate) => self.s3_connection_rate = rate,
             Knob::Latency(latency) => self.latency = latency,
             Knob::RequireMfa(role, serial, code) => _ = self.aws.mfa.insert(role, (serial, code)),
             Knob::ExternalId(role, id) => _ = self.aws.external_ids.insert(role, id),

@@ -46,7 +46,7 @@ struct Arguments {
     /// Where to write the CA certificate; a file in the temporary directory without it.
     #[arg(long)]
     ca_file: Option<PathBuf>,
-    /// HOST/NAME:TAG[,layers=N][,layer-size=BYTES][,platforms=A+B][,format=docker|oci][,seed=N]
+    /// HOST/NAME:TAG[,layers=N][,layer-size=BYTES[+BYTES...]][,platforms=A+B][,format=docker|oci][,seed=N]
     #[arg(long = "image")]
     images: Vec<String>,
     /// Bytes per second of all blob transfers together.

@@ -103,10 +103,20 @@ impl Writing<'_, '_> {
 
     /// Bytes of one write: a twentieth of a second at most when paced.
     fn step(&self) -> usize {
-        let link = self.link.then(|| self.state.knobs.lock(|k| k.s3_rate)).flatten();
-        let slowest = self.plan.rate.into_iter().chain(link).min();
+        let slowest = self.own_rate().into_iter().chain(self.link_rate()).min();
         let step = slowest.map_or(STEP, |rate| usize::try_from(rate / 20).unwrap_or(STEP));
         step.clamp(1, STEP)
+    }
+
+    /// What this connection may send in a second, whatever the others do.
+    fn own_rate(&self) -> Option<u64> {
+        let knob = self.link.then(|| self.state.knobs.lock(|k| k.s3_connection_rate)).flatten();
+        self.plan.rate.into_iter().chain(knob).min()
+    }
+
+    /// What all storage connections together may send in a second.
+    fn link_rate(&self) -> Option<u64> {
+        self.link.then(|| self.state.knobs.lock(|k| k.s3_rate)).flatten()
     }
 
     async fn pace(&mut self, bytes: usize) -> io::Result<()> {
@@ -115,11 +125,10 @@ impl Writing<'_, '_> {
             let nanoseconds = u64::from(count) * 1_000_000_000 / rate.max(1);
             Duration::from_nanos(nanoseconds)
         };
-        if let Some(rate) = self.plan.rate {
+        if let Some(rate) = self.own_rate() {
             self.connection.pause(time(rate)).await?;
         }
-        let link = self.link.then(|| self.state.knobs.lock(|k| k.s3_rate)).flatten();
-        if let Some(rate) = link {
+        if let Some(rate) = self.link_rate() {
             let turn = self.state.link.reserve(time(rate));
             self.connection.wait(tokio::time::sleep_until(turn)).await?;
         }

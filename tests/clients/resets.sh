@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# An upstream that resets every connection to its storage after 1 MiB, for as long as the pull lasts: no client may notice.
+# Never takes a fault back in between: what a client gets through is what the daemon takes up again.
+
+RESET_AFTER=1048576
+# Three layers of 5, 8 and 20 MiB.
+export RESETTING_LAYERS=5242880+8388608+20971520 # read by world.sh
+
+check_resets() {
+    local client=$1 image=$ECR/$1/resets:1 direct size since
+    "${client}_forget"
+    direct=$(identity "$client" direct "$image")
+    "${client}_forget"
+    pulled "$client" "pulls directly what comes without resets" "$direct" || return
+    size=$(size_of "$client/resets")
+    forget_requests
+    since=$(wc -c <"$STATE/log/longshore")
+    fault "{\"listener\": \"s3\", \"actions\": [{\"reset_after\": $RESET_AFTER}]}"
+    same "$client" "pull through an upstream that resets every 1 MiB is the direct image" \
+        "$direct" "$(identity "$client" pull "$DAEMON/$image")"
+    same "$client" "every answer of S3 was reset" "resets only" "$(answers_reset $((size / RESET_AFTER)))"
+    same "$client" "resets cost at most a twentieth more bytes" "at most 105 %" "$(fetched_of "$size")"
+    same "$client" "the daemon's log tells of the resets" "it does" "$(told_of_resets "$since")"
+    forget_faults
+    "${client}_forget"
+    check_warm "$client" pull "pull of what came in pieces" "$direct" "$DAEMON/$image"
+}
+
+fault() { curl -sS --fail -o /dev/null -d "$1" "$CONTROL/faults" || die "the fake ECR refuses $1"; }
+forget_faults() { curl -sS --fail -X DELETE -o /dev/null "$CONTROL/faults"; }
+
+# size_of REPOSITORY: bytes of the configuration and the layers of tag 1, an image for one platform.
+size_of() {
+    curl -sS --fail -u "AWS:$TOKEN" "https://$ECR/v2/$1/manifests/1" \
+        -H 'Accept: application/vnd.oci.image.manifest.v1+json' | jq '[.config.size, .layers[].size] | add'
+}
+
+# answers_reset LEAST: "resets only" when no fewer answers than that came, and none was written without a reset.
+answers_reset() {
+    requests | jq -r --argjson least "$1" '
+        [.[] | select(.listener == "s3")] | if length < $least then "\(length) answers, not \($least)"
+        elif any(.[]; .finished) then "\(map(select(.finished)) | length) whole answers" else "resets only" end'
+}
+
+# fetched_of BYTES: what S3 sent of the image that has so many, as "at most 105 %".
+fetched_of() {
+    curl -sS --fail "$CONTROL/stats" | jq -r --argjson size "$1" '
+        ([.s3_bytes[]] | add) as $sent
+        | if $sent <= 1.05 * $size and $sent >= $size then "at most 105 %" else "\($sent) bytes for \($size)" end'
+}
+
+# told_of_resets BYTE: whether what was logged from there on says that connections broke.
+told_of_resets() {
+    if tail -c "+$(($1 + 1))" "$STATE/log/longshore" | grep -qiE 'reset|broke off'; then echo "it does"; else echo "it does not"; fi
+}
