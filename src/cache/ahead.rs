@@ -29,7 +29,7 @@ impl Cache {
         if self.fills.running(&blob.digest).is_some() || self.stored(&blob.digest).await.is_some() {
             return;
         }
-        let (fill, _) = self.fills.join(repository, &blob.digest, Some(blob.size), client);
+        let fill = self.fills.ahead(repository, &blob.digest, Some(blob.size), client);
         let mut progress = fill.progress();
         // why it failed is logged where it failed; who asks for it is told then
         let _ = progress.wait_for(|progress| progress.outcome.is_some()).await;
@@ -46,7 +46,7 @@ impl Cache {
             let partials = look(move || store.partials()).await;
             for Partial { digest, from } in partials {
                 debug!(%digest, repository = %from, "a download that was broken off goes on");
-                let (fill, _) = cache.fills.join(&from, &digest, None, "");
+                let fill = cache.fills.ahead(&from, &digest, None, "");
                 let _ = fill.progress().wait_for(|progress| progress.outcome.is_some()).await;
             }
         });

@@ -13,17 +13,10 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
     time::{Instant, MissedTickBehavior, interval_at},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::{
-    Error, blocking, fetcher,
-    fill::Fill,
-    fills::Shared,
-    look,
-    plan::Plan,
-    width::Width,
-};
+use super::{Error, blocking, fetcher, fill::Fill, fills::Shared, look, plan::Plan, width::Width};
 use crate::{
     chain::chain,
     config::FinishFill,
@@ -42,6 +35,8 @@ pub(super) struct Download {
     pub(super) fill: Arc<Fill>,
     pub(super) shared: Arc<Shared>,
     pub(super) writer: Arc<BlobWriter>,
+    /// what works on the disk
+    pub(super) work: TaskTracker,
     plan: Mutex<Plan>,
     source: Mutex<Source>,
 }
@@ -102,18 +97,27 @@ async fn begin(fill: &Arc<Fill>, shared: &Arc<Shared>, size: Option<u64>) -> Res
         fill.publish_size(noted);
         extents.iter().for_each(|extent| fill.publish(extent.clone()));
     }
-    let plan = Mutex::new(Plan::new(&extents, noted.or(size)));
+    let plan = Mutex::new(Plan::new(&extents, noted.or(size), shared.alone()));
     let (fill, shared) = (Arc::clone(fill), Arc::clone(shared));
-    Ok(Some(Download { fill, shared, writer, plan, source: Mutex::default() }))
+    let (work, source) = Default::default();
+    Ok(Some(Download { fill, shared, writer, work, plan, source }))
 }
 
 impl Download {
     async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        let hasher = tokio::spawn(Arc::clone(&self).hash());
         let fetched = tokio::select! {
-            fetched = self.fetch() => fetched,
+            fetched = self.fetch(&mut tasks) => fetched,
             () = stop.cancelled() => Err(Error::GivenUp),
             () = self.given_up() => Err(Error::GivenUp),
         };
+        tasks.shutdown().await;
+        hasher.abort();
+        let _ = hasher.await;
+        // what was handed to the disk is there before anything is said of it
+        self.work.close();
+        self.work.wait().await;
         if let Err(error) = fetched {
             if error.is_passing() {
                 let writer = Arc::clone(&self.writer);
@@ -135,7 +139,7 @@ impl Download {
                 FinishFill::From(percent) => self.fill.percent() >= u64::from(percent),
                 FinishFill::Never => false,
             };
-            if !goes_on {
+            if !goes_on && self.fill.close() {
                 debug!(digest = %self.fill.digest, "a download rests: nobody follows it");
                 return;
             }
@@ -144,9 +148,7 @@ impl Download {
     }
 
     /// Fetches what is missing.
-    async fn fetch(self: &Arc<Self>) -> Result<(), Error> {
-        let mut fetchers = JoinSet::new();
-        let hasher = AbortOnDropHandle::new(tokio::spawn(Arc::clone(self).hash()));
+    async fn fetch(self: &Arc<Self>, fetchers: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
         fetchers.spawn(fetcher::run(Arc::clone(self)));
         let mut width = Width::new(self.shared.most_connections());
         let mut looks = interval_at(Instant::now() + LOOK, LOOK);
@@ -180,7 +182,6 @@ impl Download {
                 }
             }
         }
-        drop(hasher);
         match last_error {
             Some(error) if self.plan().left() > 0 => Err(error),
             _ => Ok(()),
@@ -201,7 +202,7 @@ impl Download {
             let writer = Arc::clone(&self.writer);
             let is_behind = progress.wait_for(|progress| progress.front() > writer.hashed() + BEHIND).await;
             let Ok(front) = is_behind.map(|progress| progress.front()) else { return };
-            if let Err(error) = blocking(move || writer.hash_to(front)).await {
+            if let Ok(Err(error)) = self.work.spawn_blocking(move || writer.hash_to(front)).await {
                 // it is met again, and told of, when the digest is needed
                 debug!(%error, "the digest cannot be computed");
                 return;
@@ -220,6 +221,9 @@ impl Download {
         };
         self.fill.verified(size);
         let committed = spawn_blocking(move || verified.commit()).await.map_err(|_| Error::GivenUp)?;
+        if committed.is_ok() {
+            debug!(digest = %self.fill.digest, "a blob is kept");
+        }
         if let Err(error) = committed {
             // the bytes agreed: whoever waits for them shall have them
             warn!(digest = %self.fill.digest, error = chain(&error), "a blob was served without being kept");

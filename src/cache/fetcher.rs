@@ -77,7 +77,7 @@ async fn fetch_piece(download: &Arc<Download>, piece: &mut Range<u64>) -> Result
     let known = download.source().storage.clone();
     let size = download.plan().size();
     // the whole is asked for without naming it: some servers know no ranges
-    let is_whole = piece.start == 0 && size.is_some_and(|size| piece.end >= size);
+    let is_whole = piece.start == 0 && piece.end >= size.unwrap_or(u64::MAX);
     let wanted = (!is_whole).then(|| piece.clone());
     let mut body = download.shared.upstream.blob(question, wanted.as_ref(), known.as_ref()).await?;
     agree(download, &body)?;
@@ -210,7 +210,7 @@ impl Behind {
         let (batch, at) = (mem::take(&mut self.batch), self.at);
         self.at += mem::take(&mut self.length) as u64;
         let download = Arc::clone(&self.download);
-        self.writing = Some(tokio::task::spawn_blocking(move || write(&download, at, &batch)));
+        self.writing = Some(self.download.work.spawn_blocking(move || write(&download, at, &batch)));
         Ok(())
     }
 

@@ -32,14 +32,20 @@ pub(super) struct Fill {
     /// The staging file, before the first extent is published.
     file: OnceLock<Arc<File>>,
     progress: watch::Sender<Progress>,
-    /// how many follow it
-    readers: watch::Sender<usize>,
+    followers: watch::Sender<Followers>,
     /// Woken when a reader waits for bytes.
     pub(super) waits: Notify,
     was_asked: AtomicBool,
     waiting: Mutex<Vec<u64>>,
 }
 
+/// Who follows a download.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followers {
+    now: usize,
+    /// whether nobody can follow it any more
+    is_closed: bool,
+}
 
 /// How far a download is.
 #[derive(Clone, Debug, Default)]
@@ -96,16 +102,21 @@ impl Fill {
             client,
             file: OnceLock::new(),
             progress: watch::Sender::default(),
-            readers: watch::Sender::default(),
+            followers: watch::Sender::default(),
             waits: Notify::new(),
             was_asked: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
     }
 
-    /// Whether it can still be joined.
+    /// Whether it is under way.
     pub(super) fn is_running(&self) -> bool {
         self.progress.borrow().outcome.is_none()
+    }
+
+    /// Whether it is under way to its end, so that nobody can follow it any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.followers.borrow().is_closed
     }
 
     /// Whether its bytes have begun to come, as far as readers are concerned.
@@ -205,15 +216,26 @@ impl Fill {
         }
     }
 
-    /// Somebody follows it from now on.
-    pub(super) fn enter(&self) {
+    /// Somebody follows it from now on, if that is still possible.
+    pub(super) fn enter(&self) -> bool {
         self.was_asked.store(true, Ordering::Relaxed);
-        self.readers.send_modify(|readers| *readers += 1);
+        self.followers.send_if_modified(|followers| {
+            followers.now += usize::from(!followers.is_closed);
+            !followers.is_closed
+        })
+    }
+
+    /// Nobody can follow it any more, if nobody does.
+    pub(super) fn close(&self) -> bool {
+        self.followers.send_if_modified(|followers| {
+            followers.is_closed = followers.now == 0;
+            followers.is_closed
+        })
     }
 
     /// Somebody follows it no more.
     pub(super) fn leave(&self) {
-        self.readers.send_modify(|readers| *readers = readers.saturating_sub(1));
+        self.followers.send_modify(|followers| followers.now = followers.now.saturating_sub(1));
     }
 
     /// Whether a client asked for it, other than one that is fetched ahead.
@@ -224,17 +246,17 @@ impl Fill {
     /// Waits until a client asks for it.
     pub(super) async fn asked(&self) {
         // the sender lives as long as `self`
-        let _ = self.readers.subscribe().wait_for(|_| self.was_asked()).await;
+        let _ = self.followers.subscribe().wait_for(|_| self.was_asked()).await;
     }
 
     /// Waits until all who followed it have left.
     pub(super) async fn abandoned(&self) {
-        let _ = self.readers.subscribe().wait_for(|readers| self.was_asked() && *readers == 0).await;
+        let _ = self.followers.subscribe().wait_for(|followers| self.was_asked() && followers.now == 0).await;
     }
 
     /// Waits until somebody follows it again.
     pub(super) async fn followed(&self) {
-        let _ = self.readers.subscribe().wait_for(|readers| *readers > 0).await;
+        let _ = self.followers.subscribe().wait_for(|followers| followers.now > 0).await;
     }
 
     /// A reader waits for the byte at `at`, until what is returned is dropped.

@@ -57,25 +57,55 @@ impl Fills {
     }
 
     /// The download of `digest` under way, or a new one from `repository`; whether it is new. `size` is what is known of it.
-    pub(super) fn join(
+    /// Who follows it has to leave it.
+    pub(super) fn follow(
         &self,
         repository: &Repository,
         digest: &Digest,
         size: Option<u64>,
         client: &str,
     ) -> (Arc<Fill>, bool) {
+        let followed = self.begin(repository, digest, size, client, true);
+        // those that nobody asked for stand back now
+        self.shared.changed();
+        followed
+    }
+
+    /// The same for a blob that nobody asked for yet.
+    pub(super) fn ahead(&self, repository: &Repository, digest: &Digest, size: Option<u64>, client: &str) -> Arc<Fill> {
+        self.begin(repository, digest, size, client, false).0
+    }
+
+    fn begin(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: Option<u64>,
+        client: &str,
+        is_followed: bool,
+    ) -> (Arc<Fill>, bool) {
         let mut table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
         // another registry's download is joined once it has begun to come: its silence is not this one's
         let may_join = |fill: &Arc<Fill>| fill.repository.registry == repository.registry || fill.is_flowing();
-        if let Some(fill) = running(&table, digest).filter(may_join) {
+        let before = running(&table, digest);
+        if let Some(fill) = before.clone().filter(may_join).filter(|fill| !is_followed || fill.enter()) {
             return (fill, false);
         }
         table.retain(|_, fill| fill.strong_count() > 0);
         let fill = Arc::new(Fill::new(repository.clone(), digest.clone(), client.to_owned()));
+        if is_followed {
+            fill.enter();
+        }
         table.insert(digest.clone(), Arc::downgrade(&fill));
         drop(table);
-        let shared = Arc::clone(&self.shared);
-        self.tasks.spawn(download::run(Arc::clone(&fill), shared, size, self.stop.clone()));
+        let (begun, shared, stop) = (Arc::clone(&fill), Arc::clone(&self.shared), self.stop.clone());
+        self.tasks.spawn(async move {
+            // what one that is put to rest leaves is what this one goes on with
+            if let Some(before) = before.filter(|before| before.is_closed()) {
+                let _ = before.progress().wait_for(|progress| progress.outcome.is_some()).await;
+            }
+            download::run(begun, shared, size, stop).await;
+        });
         (fill, true)
     }
 
@@ -87,11 +117,6 @@ impl Fills {
     /// Whether a download goes on when nobody follows it.
     pub(super) fn finishes_all(&self) -> bool {
         self.shared.finish_fill == FinishFill::Always
-    }
-
-    /// Tells those that stand back that something was asked for.
-    pub(super) fn asked(&self) {
-        self.shared.changed();
     }
 
     /// Runs beside the downloads, until they are stopped.
@@ -116,6 +141,11 @@ impl Shared {
     /// Whether a blob of `size` bytes may be fetched over several connections.
     pub(super) fn is_large(&self, size: u64) -> bool {
         self.parallel_above > 0 && size > self.parallel_above
+    }
+
+    /// What one connection asks for while it is alone: no more than a blob may have that is not worth several.
+    pub(super) fn alone(&self) -> u64 {
+        if self.parallel_above == 0 || self.connections == 1 { u64::MAX } else { self.parallel_above }
     }
 
     /// How many connections one download may have.

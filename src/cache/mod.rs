@@ -123,10 +123,8 @@ impl Cache {
 
     /// Follows the download of a blob, which begins if there is none.
     fn follow(&self, repository: &Repository, digest: &Digest, client: &str) -> FillReader {
-        let (fill, started) = self.fills.join(repository, digest, None, client);
-        let reader = FillReader::new(fill, Arc::clone(&self.upstream), started);
-        self.fills.asked();
-        reader
+        let (fill, started) = self.fills.follow(repository, digest, None, client);
+        FillReader::new(fill, Arc::clone(&self.upstream), started)
     }
 
     /// The size of a blob, without fetching it: from the store, a download under way, or upstream.

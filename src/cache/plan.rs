@@ -6,8 +6,6 @@ use std::ops::Range;
 
 use super::extents::Extents;
 
-/// What one connection fetches in one request while it is alone: a whole blob, most often.
-pub(super) const ALONE: u64 = 32 * 1024 * 1024;
 /// What one of several connections fetches in one request: a round trip is little beside it, and readers that go from the
 /// start get their bytes smoothly.
 const TOGETHER: u64 = 8 * 1024 * 1024;
@@ -19,6 +17,8 @@ pub(super) struct Plan {
     /// there already, or being fetched
     taken: Extents,
     size: Option<u64>,
+    /// what one connection takes while it is alone: a whole blob, most often
+    alone: u64,
     /// how many connections are to fetch
     width: usize,
     /// how many do
@@ -26,11 +26,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// A plan for what is missing of a blob of which `there` is there.
-    pub(super) fn new(there: &[Range<u64>], size: Option<u64>) -> Self {
+    /// A plan for what is missing of a blob of which `there` is there; `alone` is what one connection may ask for.
+    pub(super) fn new(there: &[Range<u64>], size: Option<u64>, alone: u64) -> Self {
         let mut taken = Extents::default();
         there.iter().for_each(|extent| taken.insert(extent.clone()));
-        Self { taken, size, width: 1, active: 0 }
+        Self { taken, size, alone, width: 1, active: 0 }
     }
 
     pub(super) fn size(&self) -> Option<u64> {
@@ -69,7 +69,7 @@ impl Plan {
         };
         let width = self.width.max(self.active);
         let share = (self.left() / (2 * width as u64)).clamp(LEAST, TOGETHER);
-        let most = if width == 1 { ALONE } else { share };
+        let most = if width == 1 { self.alone } else { share };
         let piece = gap.start..gap.end.min(gap.start.saturating_add(most));
         self.taken.insert(piece.clone());
         Some(piece)
@@ -115,7 +115,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     fn plan(there: &[Range<u64>], size: Option<u64>, width: usize) -> Plan {
-        let mut plan = Plan::new(there, size);
+        let mut plan = Plan::new(there, size, 32 * MIB);
         plan.set_width(width);
         plan
     }

@@ -68,9 +68,9 @@ struct Alone {
 }
 
 impl FillReader {
+    /// Reads a download that is followed already.
     pub(super) fn new(fill: Arc<Fill>, upstream: Arc<Upstream>, started: bool) -> Self {
         let progress = fill.progress();
-        fill.enter();
         Self { fill, upstream, progress, from_start: true, at: 0, end: u64::MAX, started, alone: None }
     }
 

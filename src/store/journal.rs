@@ -143,7 +143,11 @@ mod tests {
     #[track_caller]
     fn check(lines: &str, boot: &str, want: Option<(&[Range<u64>], bool)>) {
         let entry = parse(&format!("{FROM}{lines}"), boot);
-        assert_eq!(entry.map(|entry| (entry.there.extents, entry.synced)), want.map(|(e, s)| (e.to_vec(), s)), "{lines:?}");
+        assert_eq!(
+            entry.map(|entry| (entry.there.extents, entry.synced)),
+            want.map(|(e, s)| (e.to_vec(), s)),
+            "{lines:?}"
+        );
     }
 
     #[test]

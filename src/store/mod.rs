@@ -32,10 +32,10 @@ use std::{io, path::PathBuf};
 
 pub use blobs::{BlobReader, BlobStore};
 pub use condition::{Condition, condition};
+pub use journal::There;
 pub use records::TagEntry;
 pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
-pub use journal::There;
 pub use writer::{BlobWriter, CommitError, Partial, Verified};
 
 /// Why the cache folder cannot be used.

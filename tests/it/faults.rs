@@ -32,7 +32,8 @@ async fn never_whole(size: usize, rule: impl Fn(Rule) -> Rule) {
         let reply = rig.get(&path).await;
         assert!(reply.status.is_server_error() || reply.body.is_err(), "{} {:?}", reply.status, reply.headers);
     }
-    assert_eq!((files(&rig, "staging"), files(&rig, "content-v2")), (0, 0));
+    rig.settle().await;
+    assert_eq!(files(&rig, "content-v2"), 0);
     rig.ecr.clear_faults();
     let reply = rig.get(&path).await.ok();
     assert_eq!(reply.body.unwrap(), bytes()[..size]);
@@ -53,9 +54,9 @@ async fn wrong_bytes_of_a_small_blob_are_never_begun_to_be_sent() {
 }
 
 #[tokio::test]
-async fn a_wrong_length_keeps_a_body_from_being_whole() {
-    never_whole(SIZE, |rule| rule.then(Action::WrongLength(-100))).await;
-    never_whole(SIZE, |rule| rule.then(Action::WrongLength(100))).await;
+async fn a_wrong_length_of_a_part_is_made_up_for() {
+    hidden(|rule| rule.once().then(Action::WrongLength(-100))).await;
+    hidden(|rule| rule.then(Action::WrongLength(100))).await;
 }
 
 #[tokio::test]
@@ -71,12 +72,14 @@ async fn a_cached_blob_that_lost_its_end_is_fetched_again() {
     let digest = rig.ecr.push_blob(APP, bytes());
     let path = format!("/v2/{APP}/blobs/{digest}");
     rig.get(&path).await.ok();
+    rig.settle().await;
     let (file, _) = rig.content().remove(0);
     for size in [0, 1000] {
         fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(size).unwrap();
         assert_eq!(rig.head(&path).await.ok().header("content-length"), SIZE.to_string());
         let reply = rig.get(&path).await.ok();
         assert_eq!((reply.cache().to_owned(), reply.body.unwrap()), ("miss".to_owned(), bytes().into()));
+        rig.settle().await;
     }
 }
 
@@ -102,7 +105,8 @@ async fn hidden(rule: impl Fn(Rule) -> Rule) -> Rig {
     rig.ecr.fault(rule(Rule::on(Listener::S3).digest(&digest)));
     let reply = rig.get(&format!("/v2/{APP}/blobs/{digest}")).await.ok();
     assert_eq!(reply.body.unwrap(), bytes());
-    assert_eq!((files(&rig, "staging"), files(&rig, "content-v2")), (0, 1));
+    rig.settle().await;
+    assert_eq!(files(&rig, "content-v2"), 1);
     rig
 }
 
@@ -112,8 +116,7 @@ async fn a_body_that_breaks_off_is_taken_up_where_it_stopped() {
         let rig = hidden(rule).await;
         let ranges: Vec<_> =
             rig.ecr.requests_to(Listener::S3).iter().map(|r| r.header("range").map(str::to_owned)).collect();
-        assert_eq!(ranges[0], None);
-        assert!(ranges.len() > 1 && ranges[1..].iter().all(Option::is_some), "{ranges:?}");
+        assert!(ranges.len() > 1 && ranges.iter().all(Option::is_some), "{ranges:?}");
         let sent: u64 = rig.ecr.stats().s3_bytes.values().sum();
         assert!(sent <= SIZE as u64 + 300_000, "{sent} bytes for {SIZE}");
     }
@@ -210,26 +213,6 @@ async fn a_manifest_of_another_digest_is_refused() {
 }
 
 #[tokio::test]
-async fn a_daemon_killed_in_the_middle_of_a_download_serves_no_part_as_the_whole() {
-    let mut rig = Rig::start().await;
-    let digest = rig.ecr.push_blob(APP, bytes());
-    let path = format!("/v2/{APP}/blobs/{digest}");
-    let fault = rig.ecr.fault(Rule::on(Listener::S3).hold_after(SIZE as u64 / 2));
-    let response = rig.open("GET", &path, &[]).await;
-    fault.reached().await;
-    rig.daemon.kill();
-    drop(response);
-    assert_eq!(files(&rig, "staging"), 1);
-    rig.restart();
-    // the orphan is gone as soon as the daemon listens
-    assert_eq!((files(&rig, "staging"), files(&rig, "content-v2")), (0, 0));
-    rig.ecr.clear_faults();
-    fault.release();
-    let reply = rig.get(&path).await.ok();
-    assert_eq!((reply.cache().to_owned(), reply.body.unwrap()), ("miss".to_owned(), bytes().into()));
-}
-
-#[tokio::test]
 async fn a_store_that_takes_nothing_costs_only_the_cache() {
     let rig = Rig::start().await;
     rig.ecr.push_image(APP, "v1", Image::linux_amd64().layers(2, 200_000));
@@ -240,7 +223,7 @@ async fn a_store_that_takes_nothing_costs_only_the_cache() {
     let first = rig.pull(APP, "v1").await;
     assert_eq!(rig.pull(APP, "v1").await, first);
     assert!(rig.daemon.log().contains("a blob was served without being kept"));
-    assert_eq!(files(&rig, "staging"), 0);
+    rig.settle().await;
 }
 
 #[tokio::test]

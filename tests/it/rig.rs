@@ -47,6 +47,8 @@ pub struct Rig {
     pub daemon: Daemon,
     /// The configuration beside the rig's own, for the next start.
     pub more: String,
+    /// Keys of its `[upstream]` table.
+    pub upstream: String,
 }
 
 /// The daemon's process and what it logged.
@@ -88,13 +90,23 @@ impl Rig {
 
     /// Starts with more configuration, as TOML tables.
     pub async fn with(more: &str) -> Self {
+        Self::with_both(more, "").await
+    }
+
+    /// Starts with more keys in the `[upstream]` table.
+    pub async fn with_upstream(upstream: &str) -> Self {
+        Self::with_both("", upstream).await
+    }
+
+    /// Starts with more tables, and more keys in the `[upstream]` table.
+    pub async fn with_both(more: &str, upstream: &str) -> Self {
         let ecr = FakeEcr::start().await;
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         fs::write(dir.path().join("ca.pem"), ecr.ca_pem()).unwrap();
-        write_config(&ecr, dir.path(), more);
+        write_config(&ecr, dir.path(), more, upstream);
         let daemon = Daemon::start(&ecr, dir.path(), "debug");
-        Self { ecr, dir, daemon, more: more.to_owned() }
+        Self { ecr, dir, daemon, more: more.to_owned(), upstream: upstream.to_owned() }
     }
 
     /// Ends the daemon by force, as a power cut would, and starts it again on the same folder.
@@ -105,7 +117,7 @@ impl Rig {
 
     /// Starts the daemon again on the same folder.
     pub fn restart(&mut self) {
-        write_config(&self.ecr, self.dir.path(), &self.more);
+        write_config(&self.ecr, self.dir.path(), &self.more, &self.upstream);
         self.daemon = Daemon::start(&self.ecr, self.dir.path(), "debug");
     }
 
@@ -132,6 +144,15 @@ impl Rig {
             }
         }
         files
+    }
+
+    /// Waits until no download is under way, nor being put in its place.
+    pub async fn settle(&self) {
+        let deadline = tokio::time::Instant::now() + HANGS;
+        while fs::read_dir(self.cache().join("staging")).is_ok_and(|mut entries| entries.next().is_some()) {
+            assert!(tokio::time::Instant::now() < deadline, "something stays in staging: {}", self.daemon.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// A request to the daemon; the answer's body is not read yet.
@@ -384,11 +405,15 @@ impl Log {
     }
 }
 
-fn write_config(ecr: &FakeEcr, dir: &Path, more: &str) {
+fn write_config(ecr: &FakeEcr, dir: &Path, more: &str, upstream: &str) {
     let (registry, s3) = (ecr.registry_address(), ecr.s3_address());
     let ca = dir.join("ca.pem").display().to_string();
+    // what a test sets itself is not set twice
+    let own = ["idle_timeout = \"5s\"", "prefetch = 0"].into_iter();
+    let own = own.filter(|line| line.split('=').next().is_some_and(|key| !upstream.contains(key.trim())));
+    let own: String = own.map(|line| format!("{line}\n")).collect();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\nidle_timeout = \"5s\"\nprefetch = 0\n[upstream.connect_to]\n\
+        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\n{own}{upstream}\n[upstream.connect_to]\n\
          \"*.dkr.ecr.*.amazonaws.com\" = \"{registry}\"\n\"public.ecr.aws\" = \"{registry}\"\n\
          \"*.s3.*.amazonaws.com\" = \"{s3}\"\n\"*.cloudfront.net\" = \"{s3}\"\n"
     );

@@ -1,0 +1,40 @@
+//! The promises of the cache, a file for each: real daemon, real sockets, numbers that were promised.
+
+mod b01_one_fetch;
+mod b02_readers;
+mod b03_breaks;
+mod b04_crash;
+mod b05_wrong_bytes;
+mod b13_full_disk;
+mod parallel;
+
+use crate::rig::{APP, Rig};
+
+/// The size of a blob, unless a promise says otherwise.
+const S: usize = 24 * 1024 * 1024;
+
+/// Bytes without pattern, others for each seed.
+fn bytes(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = vec![0; count];
+    for word in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        word.copy_from_slice(&state.to_le_bytes()[..word.len()]);
+    }
+    bytes
+}
+
+fn blob(seed: u64) -> Vec<u8> {
+    bytes(seed, S)
+}
+
+fn path(repository: &str, digest: &str) -> String {
+    format!("/v2/{repository}/blobs/{digest}")
+}
+
+/// The whole blob, which must come.
+async fn body_of(rig: &Rig, digest: &str) -> Vec<u8> {
+    rig.get(&path(APP, digest)).await.ok().body.unwrap().to_vec()
+}
