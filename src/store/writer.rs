@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    BlobStore, folder,
+    BlobStore,
     journal::{self, Journal},
 };
 use crate::oci::{Digest, Repository, Verifier};
@@ -142,14 +142,13 @@ impl BlobStore {
 
     /// Drops a download that nobody works on.
     pub fn drop_partial(&self, digest: &Digest) {
-        if !self.is_written(digest) {
+        // while it goes, it counts as written: who takes it up meanwhile starts anew, in a file of its own
+        if self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
             let path = self.staging().join(digest.hex());
-            let taken = fs::metadata(&path).map(|metadata| metadata.blocks() * BLOCK).unwrap_or_default();
             journal::remove(&path);
-            // one that is gone already was not counted twice
-            if fs::remove_file(&path).is_ok() {
-                self.unstaged(taken);
-            }
+            // one that is gone already is what is wanted; one that stays is tried again with the next sweep
+            let _ = fs::remove_file(&path);
+            self.written(digest);
         }
     }
 
@@ -162,7 +161,7 @@ impl BlobStore {
         self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
-    fn staging(&self) -> PathBuf {
+    pub(super) fn staging(&self) -> PathBuf {
         self.inner().dir.join("staging")
     }
 
@@ -267,7 +266,7 @@ impl BlobWriter {
         if got != self.digest {
             return Err(CommitError::Corrupt { want: self.digest.clone(), got });
         }
-        self.place(&path, size).map_err(failed)
+        self.place(size).map_err(failed)
     }
 
     /// Leaves what is there to the next writer of the same digest, also after a power cut.
@@ -280,19 +279,11 @@ impl BlobWriter {
         Ok(())
     }
 
-    fn place(&self, path: &Path, size: u64) -> io::Result<()> {
-        let parent = path.parent().expect("a content path has folders");
+    fn place(&self, size: u64) -> io::Result<()> {
         // as good as read now: a file system without access times must not make a fresh blob look old
         let _ = self.file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
         self.file.sync_data()?;
-        // before the content: content without its size is a miss, never the other way round
-        self.store.record_size(&self.digest, size)?;
-        fs::create_dir_all(parent)?;
-        let replaced = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
-        fs::rename(&self.path, path)?;
-        folder::sync(parent)?;
-        self.store.placed(&self.digest, &self.from, size, replaced);
-        Ok(())
+        self.store.place(&self.digest, &self.from, &self.path, size)
     }
 
     /// Tells the store what this takes of the disk.
@@ -307,13 +298,13 @@ impl BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
+        self.store.unstaged(self.staged.load(Ordering::Relaxed));
         if self.rests {
             self.store.written(&self.digest);
             return;
         }
         // after a commit the name is gone already; any other failure is mended when the daemon starts
         let _ = fs::remove_file(&self.path);
-        self.store.unstaged(self.staged.load(Ordering::Relaxed));
         if self.journal.is_some() {
             journal::remove(&self.path);
             self.store.written(&self.digest);
