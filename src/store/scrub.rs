@@ -68,7 +68,8 @@ impl Verifying {
         let mut chunk = vec![0; CHUNK];
         let mut read = 0;
         while read < budget {
-            match self.file.read(&mut chunk)? {
+            let room = usize::try_from(budget - read).unwrap_or(CHUNK).min(CHUNK);
+            match self.file.read(&mut chunk[..room])? {
                 0 => return Ok((read, true)),
                 length => {
                     self.verifier.update(&chunk[..length]);

@@ -140,9 +140,8 @@ async fn the_cache_stays_within_its_bound_and_keeps_what_was_read_last() {
     for number in [0, 1, 2] {
         rig.get(&path(number)).await.ok();
     }
-    // 0 is the oldest but was read last
+    // 0 is the oldest but was read last; what else lies in the folder takes room, too
     assert_eq!(rig.get(&path(0)).await.ok().cache(), "hit");
-    rig.get(&path(3)).await.ok();
     rig.daemon.wait_for_log("cache swept");
     let kept: u64 = rig.content().iter().map(|(_, size)| size).sum();
     assert!(kept <= 1_000_000, "{kept} bytes are kept");
