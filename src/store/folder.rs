@@ -26,8 +26,9 @@ pub(super) fn take(dir: &Path) -> Result<File, OpenError> {
     clear(&tmp).map_err(|source| io_error(&tmp, source))?;
     let staging = dir.join("staging");
     super::writer::clean(&staging).map_err(|source| io_error(&staging, source))?;
-    let content = dir.join("content-v2").join("sha256");
-    fs::create_dir_all(&content).map_err(|source| io_error(&content, source))?;
+    for folder in [dir.join("content-v2").join("sha256"), dir.join("quarantine")] {
+        fs::create_dir_all(&folder).map_err(|source| io_error(&folder, source))?;
+    }
     Ok(lock)
 }
 

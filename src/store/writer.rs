@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    BlobStore, folder,
+    BlobStore,
     journal::{self, Journal, There},
 };
 use crate::oci::{Digest, Repository, Verifier};
@@ -46,7 +46,7 @@ pub struct BlobWriter {
 
 /// Bytes whose digest agreed, not yet where readers of the store find them.
 #[derive(Debug)]
-pub struct Verified {
+pub struct VerifiedBlob {
     writer: Arc<BlobWriter>,
     size: u64,
 }
@@ -146,14 +146,13 @@ impl BlobStore {
 
     /// Drops a download that nobody works on.
     pub fn drop_partial(&self, digest: &Digest) {
-        if !self.is_written(digest) {
+        // while it goes, it counts as written: who takes it up meanwhile starts anew, in a file of its own
+        if self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
             let path = self.staging().join(digest.hex());
-            let taken = fs::metadata(&path).map(|metadata| metadata.blocks() * BLOCK).unwrap_or_default();
             journal::remove(&path);
-            // one that is gone already was not counted twice
-            if fs::remove_file(&path).is_ok() {
-                self.unstaged(taken);
-            }
+            // one that is gone already is what is wanted; one that stays is tried again with the next sweep
+            let _ = fs::remove_file(&path);
+            self.written(digest);
         }
     }
 
@@ -166,7 +165,7 @@ impl BlobStore {
         self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
-    fn staging(&self) -> PathBuf {
+    pub(super) fn staging(&self) -> PathBuf {
         self.inner().dir.join("staging")
     }
 
@@ -205,11 +204,11 @@ impl BlobStore {
     }
 }
 
-impl Verified {
+impl VerifiedBlob {
     /// Puts the bytes where readers find them, so that they are there also after a power cut.
     pub fn commit(self) -> Result<(), CommitError> {
         let path = self.writer.store.path(&self.writer.digest);
-        self.writer.place(&path, self.size).map_err(|source| CommitError::Io { path, source })
+        self.writer.place(self.size).map_err(|source| CommitError::Io { path, source })
     }
 }
 
@@ -280,14 +279,14 @@ impl BlobWriter {
     }
 
     /// Compares the digest of all `size` bytes, which must be there.
-    pub fn verify(self: &Arc<Self>, size: u64) -> Result<Verified, CommitError> {
+    pub fn verify(self: &Arc<Self>, size: u64) -> Result<VerifiedBlob, CommitError> {
         let path = &self.path;
         self.hash_to(size).map_err(|source| CommitError::Io { path: path.clone(), source })?;
         let got = self.hashing.lock().unwrap_or_else(PoisonError::into_inner).verifier.clone().finish();
         if got != self.digest {
             return Err(CommitError::Corrupt { want: self.digest.clone(), got });
         }
-        Ok(Verified { writer: Arc::clone(self), size })
+        Ok(VerifiedBlob { writer: Arc::clone(self), size })
     }
 
     /// Leaves what is there to the next writer of the same digest, also after a power cut.
@@ -300,19 +299,11 @@ impl BlobWriter {
         Ok(())
     }
 
-    fn place(&self, path: &Path, size: u64) -> io::Result<()> {
-        let parent = path.parent().expect("a content path has folders");
+    fn place(&self, size: u64) -> io::Result<()> {
         // as good as read now: a file system without access times must not make a fresh blob look old
         let _ = self.file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
         self.file.sync_data()?;
-        // before the content: content without its size is a miss, never the other way round
-        self.store.record_size(&self.digest, size)?;
-        fs::create_dir_all(parent)?;
-        let replaced = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
-        fs::rename(&self.path, path)?;
-        folder::sync(parent)?;
-        self.store.placed(&self.digest, &self.from, size, replaced);
-        Ok(())
+        self.store.place(&self.digest, &self.from, &self.path, size)
     }
 
     /// Tells the store what this takes of the disk.
@@ -327,13 +318,13 @@ impl BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
+        self.store.unstaged(self.staged.load(Ordering::Relaxed));
         if self.rests.load(Ordering::Relaxed) {
             self.store.written(&self.digest);
             return;
         }
         // after a commit the name is gone already; any other failure is mended when the daemon starts
         let _ = fs::remove_file(&self.path);
-        self.store.unstaged(self.staged.load(Ordering::Relaxed));
         if self.journal.is_some() {
             journal::remove(&self.path);
             self.store.written(&self.digest);

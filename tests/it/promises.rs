@@ -5,6 +5,8 @@ mod b02_readers;
 mod b03_breaks;
 mod b04_crash;
 mod b05_wrong_bytes;
+mod b06_healing;
+mod b13_bounds;
 mod b13_full_disk;
 mod parallel;
 
