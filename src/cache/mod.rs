@@ -7,15 +7,19 @@ mod extents;
 mod fill;
 mod fills;
 mod manifest;
+mod sizes;
+mod tags;
+mod touch;
 
 use std::{io, sync::Arc};
 
 use tokio::task::spawn_blocking;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config,
     oci::{Digest, Repository},
-    store::{BlobReader, BlobStore},
+    store::{BlobReader, BlobStore, Contacts},
     upstream::{Relayed, Upstream},
 };
 
@@ -24,7 +28,8 @@ pub use fill::{FillReader, read_chunk};
 pub use manifest::{ManifestAnswer, ManifestQuestion};
 
 use fills::Fills;
-use manifest::Tags;
+use sizes::Sizes;
+use tags::Tags;
 
 /// How an answer came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +83,11 @@ pub struct Cache {
     upstream: Arc<Upstream>,
     fills: Fills,
     tags: Tags,
+    sizes: Sizes,
+    contacts: Arc<Contacts>,
+    /// What is asked upstream with nobody waiting.
+    background: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Cache {
@@ -86,7 +96,9 @@ impl Cache {
     pub fn new(store: BlobStore, upstream: Upstream, config: &config::Cache) -> Arc<Self> {
         let upstream = Arc::new(upstream);
         let fills = Fills::new(store.clone(), Arc::clone(&upstream));
-        Arc::new(Self { store, upstream, fills, tags: Tags::new(config) })
+        let contacts = Arc::new(store.contacts());
+        let (sizes, background, stop) = Default::default();
+        Arc::new(Self { store, upstream, fills, tags: Tags::new(config), sizes, contacts, background, stop })
     }
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.
@@ -109,7 +121,14 @@ impl Cache {
         Ok(Blob::Filling { reader: FillReader::new(fill, started), size, status })
     }
 
-    /// The size of a blob, without fetching it: from the store, a download under way, or upstream.
+    /// The size of a blob, as the manifests say that passed lately; `None` when they do not, or disagree.
+    #[must_use]
+    pub fn known_size(&self, digest: &Digest) -> Option<u64> {
+        self.sizes.of(digest)
+    }
+
+    /// The size of a blob, without fetching it: from the store, a download under way, the repository's manifests, or
+    /// upstream.
     pub async fn blob_size(
         &self,
         repository: &Repository,
@@ -122,6 +141,9 @@ impl Cache {
         if let Some(fill) = self.fills.running(digest).filter(|fill| fill.repository == *repository) {
             return Ok((fill.size().await?, Status::Join));
         }
+        if let Some(size) = self.sizes.of_blob_in(repository, digest).filter(|_| !self.upstream.is_offline()) {
+            return Ok((Some(size), Status::Hit));
+        }
         let size = self.upstream.blob_size(repository, digest, client).await.map_err(Arc::new)?;
         Ok((size, Status::Miss))
     }
@@ -133,6 +155,9 @@ impl Cache {
 
     /// Ends the downloads under way; what they fetched is dropped.
     pub async fn stop(&self) {
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
         self.fills.stop().await;
     }
 

@@ -56,8 +56,12 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     );
     let sweeper = sweep(store, stop.clone());
     let keeper = tokio::spawn({
-        let (credentials, stop) = (Arc::clone(&credentials), stop.clone());
-        async move { credentials.keep_fresh(stop).await }
+        let (credentials, stop, offline) = (Arc::clone(&credentials), stop.clone(), config.cache.offline);
+        async move {
+            if !offline {
+                credentials.keep_fresh(stop).await;
+            }
+        }
     });
     let server = Server { cache: Arc::clone(&cache), config };
     server.serve(listener, stop.clone()).await?;

@@ -2,7 +2,7 @@
 
 use hyper::{
     Response,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, WARNING},
+    header::{ACCEPT, AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, WARNING},
 };
 
 use super::{
@@ -47,6 +47,9 @@ pub(super) async fn manifest(
     set(ETAG, format!("\"{}\"", descriptor.digest));
     if answer.status == Status::Stale {
         set(WARNING, "110 - \"Response is Stale\"".to_owned());
+        if let Some(age) = answer.age {
+            set(AGE, age.as_secs().to_string());
+        }
     }
     Ok((response, answer.status, answer.upstream_bytes))
 }

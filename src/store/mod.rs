@@ -6,6 +6,7 @@
 //!   CACHEDIR.TAG                tells backup programs that all of this can be fetched again
 //!   lock                        held by the daemon for its life; the text inside says by whom
 //!   content-v2/sha256/aa/bb/…   finished, verified content: blobs and manifests (cacache's content area)
+//!   contacts                    when upstream last spoke of a manifest or tag
 //!   index-v5/…                  small records that change seldom: manifests, tags (cacache's index)
 //!   tmp/                        cacache's own
 //!   staging/                    bytes in flight; whatever lies here when the daemon starts is dropped
@@ -20,6 +21,7 @@
 
 mod blobs;
 mod condition;
+mod contacts;
 mod folder;
 mod leases;
 mod records;
@@ -30,6 +32,7 @@ use std::{io, path::PathBuf};
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
 pub use condition::{Condition, condition};
+pub use contacts::Contacts;
 pub use records::TagEntry;
 pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};

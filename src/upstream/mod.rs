@@ -5,14 +5,20 @@
 
 mod authorize;
 mod blob;
+mod blob_size;
+mod breaker;
 mod challenge;
 mod dial;
 mod error;
 mod manifest;
+mod patience;
 mod relay;
 mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
@@ -27,14 +33,16 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use crate::{
     config::{self, Config},
     credentials::{self, Credential, Credentials},
-    oci::{Registry, Repository, UpstreamError},
+    oci::{Registry, Repository, Tag, UpstreamError},
 };
 use authorize::{Authorization, Authorizations};
+use breaker::{Breakers, Down};
 use dial::Dialer;
 
 pub use blob::BlobBody;
 pub use error::{Error, Refusal};
-pub use manifest::Head;
+pub use manifest::{Head, ManifestRequest};
+pub use patience::Patience;
 pub use relay::Relayed;
 pub use tls::Error as TlsError;
 
@@ -50,6 +58,7 @@ pub struct Upstream {
     config: Arc<Config>,
     credentials: Arc<Credentials>,
     authorizations: Authorizations,
+    breakers: Breakers,
 }
 
 /// One question to a registry, before credentials.
@@ -76,13 +85,67 @@ impl Upstream {
             .enable_http1()
             .wrap_connector(Dialer::new(&config.upstream));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let authorizations = Authorizations::default();
-        Ok(Self { client, config, credentials, authorizations })
+        let (authorizations, breakers) = Default::default();
+        Ok(Self { client, config, credentials, authorizations, breakers })
+    }
+
+    /// Patience as the configuration has it, from now on.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.config.upstream.retry_for, Instant::now())
+    }
+
+    /// Whether the configuration says that this tag never moves.
+    #[must_use]
+    pub fn is_immutable(&self, repository: &Repository, tag: &Tag) -> bool {
+        let rule = credentials::rule(&self.config, &repository.registry);
+        let mut patterns = rule.iter().flat_map(|rule| &rule.immutable);
+        patterns.any(|pattern| pattern.matches(repository.name.as_str(), tag.as_str()))
+    }
+
+    /// After how long an image that is served from the cache is to be asked for; `None` is never.
+    #[must_use]
+    pub fn touch_after(&self) -> Option<Duration> {
+        let after = self.config.upstream.touch_after;
+        (!after.is_zero() && !self.config.cache.offline).then_some(after)
+    }
+
+    /// Whether the configuration says that nothing is asked.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.config.cache.offline
+    }
+
+    /// Asks as [`ask`](Self::ask) does, and again as long as `patience` lasts when the upstream is out of order: a
+    /// connection that breaks, a 5xx, or a wait that the upstream asked for.
+    async fn ask_patiently(
+        &self,
+        question: &Question<'_>,
+        mut patience: Option<Patience>,
+    ) -> Result<Response<Incoming>, Error> {
+        loop {
+            let error = match self.ask(question).await {
+                Ok(response) if is_passing(response.status()) => {
+                    Error::Refused(self.refusal(question.repository, response).await)
+                }
+                answered => return answered,
+            };
+            let Some(pause) = patience.as_mut().and_then(|patience| patience.pause(&error, Instant::now())) else {
+                return Err(error);
+            };
+            tracing::debug!(registry = %question.repository.registry, path = question.path, %error, ?pause, "asked again");
+            tokio::time::sleep(pause).await;
+            if self.down(&question.repository.registry).is_some() {
+                // it went down meanwhile: what happened to this question tells more than that
+                return Err(error);
+            }
+        }
     }
 
     /// Asks with the credentials there are; renews them once if the registry says that they are over.
     async fn ask(&self, question: &Question<'_>) -> Result<Response<Incoming>, Error> {
         let repository = question.repository;
+        self.may_ask(&repository.registry)?;
         let mut credential = self.credentials.get(&repository.registry).await.map_err(Error::Credentials)?;
         let mut authorization = match self.known_authorization(repository, &credential).await {
             Err(Error::Unreachable { .. } | Error::Refused(_) | Error::Protocol { .. }) => {
@@ -183,20 +246,48 @@ impl Upstream {
         rule.and_then(|rule| rule.endpoint.as_ref()).is_some_and(|endpoint| !endpoint.tls)
     }
 
-    /// Sends a request and waits for the head of the answer. Once more if the connection ended instead: an idle one may be
+    /// Whether there is any use in asking `registry`: what is known to fail costs neither time nor a token.
+    fn may_ask(&self, registry: &Registry) -> Result<(), Error> {
+        if self.is_offline() {
+            return Err(Error::Offline { registry: registry.clone() });
+        }
+        self.down(registry).map_or(Ok(()), Err)
+    }
+
+    /// Why a registry's own host is left alone, if it is.
+    fn down(&self, registry: &Registry) -> Option<Error> {
+        let host = host_and_port(&self.uri(registry, "/").parse().ok()?);
+        self.breakers.down(&host, Instant::now()).map(|down| is_down(registry, &host, down))
+    }
+
+    /// Sends a request and waits for the head of the answer, unless its host is known to be down. Once more if the connection ended instead: an idle one may be
     /// closed by the other side just as it is taken up again, and nothing that is asked here changes anything.
     async fn send(&self, request: Request<Empty<Bytes>>, registry: &Registry) -> Result<Response<Incoming>, Error> {
-        let host = request.uri().host().unwrap_or_default().to_owned();
+        let (host, asked) = (request.uri().host().unwrap_or_default().to_owned(), host_and_port(request.uri()));
+        let entered = self.breakers.enter(&asked, Instant::now());
+        let leave = entered.map_err(|down| is_down(registry, &asked, down))?;
         let again = request.clone();
         let mut sent = self.timed(self.client.request(request)).await;
         if matches!(&sent, Some(Err(error)) if !error.is_connect()) {
             sent = self.timed(self.client.request(again)).await;
         }
-        match sent {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(source)) => Err(Error::unreachable(registry, &host, source)),
-            None => Err(Error::silent(registry, &host, self.idle_timeout())),
+        let error = match sent {
+            Some(Ok(response)) if response.status().is_server_error() => {
+                let cause = std::io::Error::other(format!("it answered {}", response.status()));
+                leave.failed(Arc::new(cause), false, patience::lot(), Instant::now());
+                return Ok(response);
+            }
+            Some(Ok(response)) => {
+                leave.answered(Instant::now());
+                return Ok(response);
+            }
+            Some(Err(source)) => Error::unreachable(registry, &host, source),
+            None => Error::silent(registry, &host, self.idle_timeout()),
+        };
+        if let Error::Unreachable { source, .. } = &error {
+            leave.failed(Arc::clone(source), error.is_timeout(), patience::lot(), Instant::now());
         }
+        Err(error)
     }
 
     /// Reads a body that is to be short; `host` is who sends it.
@@ -210,10 +301,7 @@ impl Upstream {
             };
             let bytes = frame.into_data().unwrap_or_default();
             if collected.len() + bytes.len() > most {
-                return Err(Error::protocol(
-                    registry,
-                    format!("an answer is longer than the {most} bytes it may have"),
-                ));
+                return Err(Error::TooLarge { registry: registry.clone(), most });
             }
             collected.extend_from_slice(&bytes);
         }
@@ -227,6 +315,21 @@ impl Upstream {
     fn idle_timeout(&self) -> Duration {
         self.config.upstream.idle_timeout
     }
+}
+
+/// What an answer says that the same question may not be answered with a moment later.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+fn is_down(registry: &Registry, host: &str, down: Down) -> Error {
+    let Down { failures, rest, cause } = down;
+    Error::Down { registry: registry.clone(), host: host.to_owned(), failures, rest, source: cause }
+}
+
+fn host_and_port(uri: &Uri) -> String {
+    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default))
 }
 
 /// A request to a redirect target or token service: it carries this program's name and nothing of the client's.

@@ -47,6 +47,8 @@ pub struct Rig {
     pub daemon: Daemon,
     /// The configuration beside the rig's own, for the next start.
     pub more: String,
+    /// Lines of its `[upstream]` table, likewise; they replace the rig's own of the same keys.
+    pub upstream: String,
 }
 
 /// The daemon's process and what it logged.
@@ -88,13 +90,18 @@ impl Rig {
 
     /// Starts with more configuration, as TOML tables.
     pub async fn with(more: &str) -> Self {
+        Self::with_upstream(more, "").await
+    }
+
+    /// Starts with more configuration, and with lines of its `[upstream]` table.
+    pub async fn with_upstream(more: &str, upstream: &str) -> Self {
         let ecr = FakeEcr::start().await;
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         fs::write(dir.path().join("ca.pem"), ecr.ca_pem()).unwrap();
-        write_config(&ecr, dir.path(), more);
+        write_config(&ecr, dir.path(), more, upstream);
         let daemon = Daemon::start(&ecr, dir.path(), "debug");
-        Self { ecr, dir, daemon, more: more.to_owned() }
+        Self { ecr, dir, daemon, more: more.to_owned(), upstream: upstream.to_owned() }
     }
 
     /// Ends the daemon by force, as a power cut would, and starts it again on the same folder.
@@ -105,7 +112,7 @@ impl Rig {
 
     /// Starts the daemon again on the same folder.
     pub fn restart(&mut self) {
-        write_config(&self.ecr, self.dir.path(), &self.more);
+        write_config(&self.ecr, self.dir.path(), &self.more, &self.upstream);
         self.daemon = Daemon::start(&self.ecr, self.dir.path(), "debug");
     }
 
@@ -384,11 +391,15 @@ impl Log {
     }
 }
 
-fn write_config(ecr: &FakeEcr, dir: &Path, more: &str) {
+fn write_config(ecr: &FakeEcr, dir: &Path, more: &str, upstream: &str) {
+    // a question is asked once, unless the test is about asking again
+    let own = ["idle_timeout = \"5s\"", "prefetch = 0", "retry_for = \"0s\""];
+    let own = own.into_iter().filter(|line| !upstream.contains(line.split(' ').next().unwrap()));
+    let lines: String = own.chain([upstream]).flat_map(|line| [line, "\n"]).collect();
     let (registry, s3) = (ecr.registry_address(), ecr.s3_address());
     let ca = dir.join("ca.pem").display().to_string();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\nidle_timeout = \"5s\"\nprefetch = 0\n[upstream.connect_to]\n\
+        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\n{lines}[upstream.connect_to]\n\
          \"*.dkr.ecr.*.amazonaws.com\" = \"{registry}\"\n\"public.ecr.aws\" = \"{registry}\"\n\
          \"*.s3.*.amazonaws.com\" = \"{s3}\"\n\"*.cloudfront.net\" = \"{s3}\"\n"
     );
