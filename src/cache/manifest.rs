@@ -88,9 +88,9 @@ impl Cache {
         })?;
         if let Some(manifest) = &answer.manifest {
             self.sizes.learn(&question.repository, manifest);
-        }
-        if answer.status == Status::Hit {
-            self.touch(&question, &answer.descriptor.digest);
+            if answer.status == Status::Hit {
+                self.touch(&question, &manifest.descriptor.digest);
+            }
         }
         Ok(answer)
     }

@@ -128,7 +128,8 @@ impl Upstream {
                 Ok(response) if is_passing(response.status()) => {
                     Error::Refused(self.refusal(question.repository, response).await)
                 }
-                answered => return answered,
+                Ok(response) => return Ok(response),
+                Err(error) => error,
             };
             let Some(pause) = patience.as_mut().and_then(|patience| patience.pause(&error, Instant::now())) else {
                 return Err(error);
