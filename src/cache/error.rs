@@ -112,19 +112,20 @@ fn upstream_answer(error: &upstream::Error, missing: Code) -> Told {
         upstream::Error::Refused(refusal) => refusal_answer(refusal, missing),
         upstream::Error::Credentials(error) => (credentials_answer(error), Code::Unauthorized, None),
         upstream::Error::Unreachable { .. } if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, Code::Unknown, None),
-        upstream::Error::Unreachable { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown, None),
-        upstream::Error::Down { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unknown, seconds(error)),
+        upstream::Error::Down { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unknown, Some(seconds(error))),
         // what a cache answers that may not ask (RFC 9111 section 5.2.1.7)
         upstream::Error::Offline { .. } => (StatusCode::GATEWAY_TIMEOUT, Code::Unknown, None),
         upstream::Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, None),
-        upstream::Error::Protocol { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown, None),
+        upstream::Error::Unreachable { .. } | upstream::Error::Protocol { .. } => {
+            (StatusCode::BAD_GATEWAY, Code::Unknown, None)
+        }
     }
 }
 
 /// When it is of use to ask again, in whole seconds.
-fn seconds(error: &upstream::Error) -> Option<HeaderValue> {
+fn seconds(error: &upstream::Error) -> HeaderValue {
     let wait = error.retry_after(SystemTime::now()).unwrap_or(Duration::ZERO);
-    Some(HeaderValue::from(wait.as_secs().max(1)))
+    HeaderValue::from((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
 }
 
 fn refusal_answer(refusal: &Refusal, missing: Code) -> Told {

@@ -25,7 +25,7 @@ struct Known {
 
 /// The blobs of an image or an artifact; an index has none.
 #[derive(Deserialize)]
-struct Blobs {
+struct Image {
     config: Option<Named>,
     #[serde(default)]
     layers: Vec<Named>,
@@ -46,7 +46,7 @@ impl Sizes {
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).read.contains(&key) {
             return;
         }
-        let named = serde_json::from_slice::<Blobs>(&manifest.bytes).into_iter();
+        let named = serde_json::from_slice::<Image>(&manifest.bytes).into_iter();
         let named = named.flat_map(|all| all.config.into_iter().chain(all.layers).chain(all.blobs));
         let named: Vec<(Digest, u64)> = named.filter_map(|blob| Some((blob.digest.parse().ok()?, blob.size))).collect();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -50,10 +50,10 @@ impl Upstream {
         question.method = Method::GET;
         let (response, storage) = self.follow(&question, Some("bytes=0-0")).await?;
         match response.status() {
-            StatusCode::OK => match is_page(response.headers()) {
-                false => Ok(content_length(response.headers())),
-                true => Err(Error::not_the_registry(&repository.registry, "text/html")),
-            },
+            StatusCode::OK if is_page(response.headers()) => {
+                Err(Error::not_the_registry(&repository.registry, "text/html"))
+            }
+            StatusCode::OK => Ok(content_length(response.headers())),
             StatusCode::PARTIAL_CONTENT => Ok(content_range(response.headers()).and_then(|(_, total)| total)),
             // of no bytes there is no first one
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(0)),

@@ -2,15 +2,13 @@
 //!
 //! A manifest that came is named by the digest of its bytes: ECR leaves the header out of GET answers.
 
-use std::collections::HashMap;
-
 use hyper::{
     Method, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap},
 };
 
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Error, Patience, Question, Upstream, blob::content_length, is_passing};
 use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Reference, Registry, Repository};
@@ -114,12 +112,19 @@ pub(super) fn is_page(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|media_type| media_type.as_str() == "text/html")
 }
 
-/// Whether bytes can be a manifest: a JSON object with one of the fields that only manifests have. Which of them, differs:
-/// an artifact has no version, an old image no media type.
+/// What every manifest has one of. Which of them, differs: an artifact has no version, an old image no media type.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Telltale {
+    schema_version: Option<IgnoredAny>,
+    media_type: Option<IgnoredAny>,
+    manifests: Option<IgnoredAny>,
+}
+
+/// Whether bytes can be a manifest: a JSON object with one of the fields that manifests have.
 fn is_manifest(bytes: &[u8]) -> bool {
-    const FIELDS: [&str; 3] = ["schemaVersion", "mediaType", "manifests"];
-    let object: Result<HashMap<String, IgnoredAny>, _> = serde_json::from_slice(bytes);
-    object.is_ok_and(|object| FIELDS.iter().any(|field| object.contains_key(*field)))
+    serde_json::from_slice::<Telltale>(bytes)
+        .is_ok_and(|found| found.schema_version.or(found.media_type).or(found.manifests).is_some())
 }
 
 /// Whether what was told of `digest` is about what was asked for.

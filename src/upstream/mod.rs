@@ -131,15 +131,13 @@ impl Upstream {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let Some(pause) = patience.as_mut().and_then(|patience| patience.pause(&error, Instant::now())) else {
+            let pause = patience.as_mut().and_then(|patience| patience.pause(&error, Instant::now()));
+            // when it has gone down meanwhile, what happened to this question tells more than that
+            let Some(pause) = pause.filter(|_| self.down(&question.repository.registry).is_none()) else {
                 return Err(error);
             };
             tracing::debug!(registry = %question.repository.registry, path = question.path, %error, ?pause, "asked again");
             tokio::time::sleep(pause).await;
-            if self.down(&question.repository.registry).is_some() {
-                // it went down meanwhile: what happened to this question tells more than that
-                return Err(error);
-            }
         }
     }
 

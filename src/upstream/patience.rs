@@ -32,7 +32,8 @@ impl Patience {
     pub fn pause(&mut self, error: &Error, now: Instant) -> Option<Duration> {
         let told = error.retry_after(SystemTime::now());
         let is_throttled = matches!(error, Error::Refused(refusal) if refusal.status == 429);
-        if !error.may_pass() && !(is_throttled && told.is_some()) {
+        let is_of_use = error.may_pass() || (is_throttled && told.is_some());
+        if !is_of_use {
             return None;
         }
         let pause = told.unwrap_or_else(|| self.bound.mul_f64(lot()));

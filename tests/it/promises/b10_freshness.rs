@@ -110,7 +110,7 @@ async fn b10_what_a_slow_upstream_says_in_the_end_counts_and_nobody_else_waits_f
     assert!(first >= Duration::from_secs(2) && first < Duration::from_secs(4), "{first:?}");
     // one has waited in vain: another tag does not
     assert_eq!(rig.get(&path("v2")).await.ok().cache(), "stale");
-    assert!(started.elapsed() - first < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < first + Duration::from_secs(1), "{:?}", started.elapsed());
     rig.ecr.clear_requests();
     fault.remove();
     fault.release();
@@ -130,26 +130,40 @@ async fn b10_what_a_slow_upstream_says_in_the_end_counts_and_nobody_else_waits_f
 
 #[tokio::test]
 async fn b10_a_registry_that_is_known_to_be_down_costs_no_time() {
+    // a machine so slow that the host's first rest is over before all was asked tries again
+    for _ in 0..5 {
+        if is_down_at_once().await {
+            return;
+        }
+    }
+    panic!("never at once");
+}
+
+/// Whether everybody was told at once that a registry is down that was silent for one; what is told is checked.
+async fn is_down_at_once() -> bool {
     let rig = Rig::with_upstream("[cache]\nstale_after = \"25s\"", "idle_timeout = \"1s\"").await;
     for tag in ["v1", "v2"] {
         rig.ecr.push_image(APP, tag, Image::linux_amd64());
         rig.get(&path(tag)).await.ok();
     }
+    let digest = rig.ecr.push_blob(APP, b"blob".to_vec());
     let fault = rig.ecr.fault(Rule::on(Listener::Registry).hold());
+    let started = Instant::now();
     assert_eq!(rig.get(&path("v1")).await.ok().cache(), "stale");
     // one waited for the whole second; nobody else does
-    let started = Instant::now();
+    let (waited, down) = (started.elapsed(), Instant::now());
     assert_eq!(rig.get(&path("v2")).await.ok().cache(), "stale");
-    let reply = rig.get(&path("v3")).await;
-    assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
-    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, "1"));
-    let (_, words) = reply.error();
-    assert!(words.contains(&format!("{REGISTRY}:443 did not answer 1 times in a row")), "{words}");
-    assert!(words.contains("silent for 1s"), "{words}");
-    // blobs of that registry, too
-    let digest = rig.ecr.push_blob(APP, b"blob".to_vec());
-    assert_eq!(rig.get(&format!("/v2/{APP}/blobs/{digest}")).await.status, 503);
-    assert_eq!(fault.hits(), 1);
+    let uncached = rig.get(&path("v3")).await;
+    let blob = rig.get(&format!("/v2/{APP}/blobs/{digest}")).await;
+    let is_at_once = down.elapsed() < Duration::from_millis(600);
+    if is_at_once {
+        assert!(waited >= Duration::from_secs(1), "{waited:?}");
+        assert_eq!((uncached.status.as_u16(), uncached.header("retry-after"), blob.status.as_u16()), (503, "1", 503));
+        let (_, words) = uncached.error();
+        assert!(words.contains(&format!("{REGISTRY}:443 did not answer 1 times in a row")), "{words}");
+        assert!(words.contains("silent for 1s"), "{words}");
+        assert_eq!(fault.hits(), 1);
+    }
     // when it answers again, one question finds out
     fault.remove();
     fault.release();
@@ -157,6 +171,7 @@ async fn b10_a_registry_that_is_known_to_be_down_costs_no_time() {
     while rig.get(&path("v1")).await.ok().cache() != "hit" {
         assert!(Instant::now() < deadline, "it stays down");
     }
+    is_at_once
 }
 
 #[tokio::test]
