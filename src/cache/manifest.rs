@@ -3,18 +3,14 @@
 //! A manifest is checked against its digest before its first byte is served. What is known of a tag is served as stale
 //! only when upstream is out of order: never after a no.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Cache, Error, Status, blocking, look, touch::manifest_key};
+use super::{Cache, Error, Status};
 use crate::{
     chain::chain,
-    oci::{Accept, Descriptor, Digest, Manifest, Reference, Repository, Tag},
-    store::TagEntry,
+    oci::{Accept, Descriptor, Manifest, Reference, Repository, Tag},
     upstream::{self, Head, ManifestRequest},
 };
 
@@ -60,7 +56,7 @@ impl ManifestAnswer {
         Self { descriptor, manifest, status, age: None, upstream_bytes: 0 }
     }
 
-    fn fetched(manifest: Manifest) -> Self {
+    pub(super) fn fetched(manifest: Manifest) -> Self {
         let upstream_bytes = manifest.descriptor.size;
         Self { upstream_bytes, ..Self::stored(manifest, Status::Miss) }
     }
@@ -231,73 +227,5 @@ impl Cache {
             Some(manifest) => Ok(ManifestAnswer::stored(manifest, Status::Hit)),
             None => Ok(ManifestAnswer::told(descriptor, Status::Miss)),
         }
-    }
-
-    async fn keep(&self, repository: &Repository, manifest: Manifest) -> Result<ManifestAnswer, Error> {
-        let (store, repository, kept) = (self.store.clone(), repository.clone(), manifest.clone());
-        let contacts = Arc::clone(&self.contacts);
-        let put = tokio::task::spawn_blocking(move || {
-            store.put_manifest(&repository, &kept)?;
-            let key = manifest_key(&repository, &kept.descriptor.digest);
-            if contacts.record(&key, SystemTime::now()) {
-                // a time that is not remembered costs one question more
-                let _ = contacts.write(&key);
-            }
-            Ok(())
-        });
-        let put: Result<(), crate::store::CommitError> =
-            put.await.map_err(std::io::Error::other).map_err(Error::store)?;
-        if let Err(error) = put {
-            // a disk that takes nothing is no reason to refuse what is in memory and verified
-            tracing::warn!(error = chain(&error), "a manifest is served without being kept");
-        }
-        Ok(ManifestAnswer::fetched(manifest))
-    }
-
-    /// Remembers what a tag points to.
-    async fn point(&self, repository: &Repository, tag: &Tag, accept: &Accept, descriptor: &Descriptor) {
-        let (store, of, name) = (self.store.clone(), repository.clone(), tag.clone());
-        let (types, to) = (accept.clone(), descriptor.clone());
-        if let Err(error) = blocking(move || store.put_tag(&of, &name, &types, &to)).await {
-            tracing::warn!(%repository, %tag, %error, "a tag is answered without being remembered");
-        }
-    }
-
-    /// A tag that upstream does not know is not served when upstream is gone, either.
-    async fn forget(&self, repository: &Repository, tag: &Tag, accept: &Accept) {
-        self.tags.forget(repository, tag, accept);
-        let (store, of) = (self.store.clone(), repository.clone());
-        let (name, types) = (tag.clone(), accept.clone());
-        if let Err(error) = blocking(move || store.remove_tag(&of, &name, &types)).await {
-            tracing::warn!(%repository, %tag, %error, "a tag that is gone upstream could not be forgotten");
-        }
-    }
-
-    /// What a tag was seen to point to, of types the client can read: first what the same kind of client got, then the
-    /// newest of the others.
-    async fn readable_entries(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Vec<TagEntry> {
-        let mut entries = self.tag_entries(repository, tag, accept).await;
-        entries.retain(|entry| accept.allows(&entry.descriptor.media_type));
-        entries.sort_by_key(|entry| !entry.same_accept);
-        entries
-    }
-
-    async fn first_stored(&self, repository: &Repository, entries: Vec<TagEntry>) -> Option<Manifest> {
-        for entry in entries {
-            if let Some(manifest) = self.stored_manifest(repository, &entry.descriptor.digest).await {
-                return Some(manifest);
-            }
-        }
-        None
-    }
-
-    async fn tag_entries(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Vec<TagEntry> {
-        let (store, repository, tag, accept) = (self.store.clone(), repository.clone(), tag.clone(), accept.clone());
-        look(move || store.tag(&repository, &tag, &accept)).await
-    }
-
-    async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Option<Manifest> {
-        let (store, repository, digest) = (self.store.clone(), repository.clone(), digest.clone());
-        look(move || store.manifest(&repository, &digest)).await
     }
 }

@@ -7,6 +7,7 @@ mod extents;
 mod fill;
 mod fills;
 mod manifest;
+mod records;
 mod sizes;
 mod tags;
 mod touch;

@@ -10,8 +10,8 @@ use super::{
     Error, Question, Upstream,
     authorize::Authorization,
     blob::{content_length, content_range},
-    is_passing,
     manifest::is_page,
+    send::is_passing,
 };
 use crate::{
     ecr::EcrRegistry,

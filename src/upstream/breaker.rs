@@ -81,14 +81,13 @@ impl Breakers {
         Some(resting.down(breaker.failures, now))
     }
 
-    fn change(&self, host: &str, change: impl FnOnce(&mut Breaker)) {
+    fn change<T>(&self, host: &str, change: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
             hosts.retain(|_, breaker| breaker.resting.is_some());
         }
-        if hosts.len() < MOST_HOSTS || hosts.contains_key(host) {
-            change(hosts.entry(host.into()).or_default());
-        }
+        let has_room = hosts.len() < MOST_HOSTS || hosts.contains_key(host);
+        has_room.then(|| change(hosts.entry(host.into()).or_default()))
     }
 }
 
@@ -100,17 +99,18 @@ impl Resting {
 }
 
 impl Leave<'_> {
-    /// The host answered, whatever it said.
-    pub(super) fn answered(mut self, now: Instant) {
+    /// The host answered, whatever it said. Whether it was down before.
+    pub(super) fn answered(mut self, now: Instant) -> bool {
         self.is_probe = false;
-        self.breakers.change(&self.host, |breaker| {
-            *breaker = Breaker { failures: 0, last_answer: Some(now), resting: None };
-        });
+        let answered = Breaker { failures: 0, last_answer: Some(now), resting: None };
+        let before = self.breakers.change(&self.host, |breaker| std::mem::replace(breaker, answered));
+        before.is_some_and(|breaker| breaker.resting.is_some())
     }
 
     /// The host brought no answer, because of `cause`. `share` (from 0 to 1, drawn by lot) spreads the probes of many
-    /// machines. Silence counts at once, unless others were answered meanwhile: nobody shall wait as long again.
-    pub(super) fn failed(mut self, cause: SharedError, is_silence: bool, share: f64, now: Instant) {
+    /// machines. Silence counts at once, unless others were answered meanwhile: nobody shall wait as long again. Returns for
+    /// how long the host is left alone because of it, if it is.
+    pub(super) fn failed(mut self, cause: SharedError, is_silence: bool, share: f64, now: Instant) -> Option<Duration> {
         let (since, was_probe) = (self.since, self.is_probe);
         self.is_probe = false;
         self.breakers.change(&self.host, |breaker| {
@@ -119,15 +119,16 @@ impl Leave<'_> {
             let is_down = breaker.failures >= FAILURES || (is_silence && !others_were_answered);
             let rest = match &breaker.resting {
                 // a question that was under way when the rest began tells nothing new
-                Some(_) if !was_probe => return,
+                Some(_) if !was_probe => return None,
                 Some(resting) => (resting.rest * 2).min(LONGEST_REST),
                 None if is_down => FIRST_REST,
-                None => return,
+                None => return None,
             };
             // from three quarters of it to all of it
-            let until = now + rest.mul_f64(0.75 + share.clamp(0.0, 1.0) / 4.0);
-            breaker.resting = Some(Resting { until, rest, is_probed: false, cause });
-        });
+            let drawn = rest.mul_f64(0.75 + share.clamp(0.0, 1.0) / 4.0);
+            breaker.resting = Some(Resting { until: now + drawn, rest, is_probed: false, cause });
+            Some(drawn)
+        })?
     }
 }
 

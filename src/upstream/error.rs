@@ -40,7 +40,7 @@ pub enum Error {
         source: SharedError,
     },
     /// A host that did not answer lately is left alone for a while.
-    #[error("{registry} cannot be reached: {host} did not answer {failures} times in a row, and is asked again in {} s", seconds(*rest))]
+    #[error("{registry} cannot be reached: {host} did not answer{}, and is asked again in {} s", times(*failures), seconds(*rest))]
     Down {
         /// Which registry was to be asked.
         registry: Registry,
@@ -163,6 +163,14 @@ impl Error {
         }
     }
 
+    /// Why there was no answer, if there was none.
+    pub(super) fn cause(&self) -> Option<&SharedError> {
+        match self {
+            Self::Unreachable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Whether time ran out while waiting for an answer or a connection.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
@@ -209,6 +217,10 @@ fn wait(text: &str, now: SystemTime) -> Option<Duration> {
     }
     let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     Some(SystemTime::from(at).duration_since(now).unwrap_or_default())
+}
+
+fn times(failures: u32) -> String {
+    if failures > 1 { format!(" {failures} times in a row") } else { String::new() }
 }
 
 /// Whole seconds, none too few.

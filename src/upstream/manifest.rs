@@ -10,7 +10,7 @@ use hyper::{
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Error, Patience, Question, Upstream, blob::content_length, is_passing};
+use super::{Error, Patience, Question, Upstream, blob::content_length, send::is_passing};
 use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Reference, Registry, Repository};
 
 /// The largest manifest taken: what the specification asks registries to take.

@@ -13,6 +13,7 @@ mod error;
 mod manifest;
 mod patience;
 mod relay;
+mod send;
 mod tls;
 
 use std::{
@@ -36,7 +37,7 @@ use crate::{
     oci::{Registry, Repository, Tag, UpstreamError},
 };
 use authorize::{Authorization, Authorizations};
-use breaker::{Breakers, Down};
+use breaker::Breakers;
 use dial::Dialer;
 
 pub use blob::BlobBody;
@@ -114,31 +115,6 @@ impl Upstream {
     #[must_use]
     pub fn is_offline(&self) -> bool {
         self.config.cache.offline
-    }
-
-    /// Asks as [`ask`](Self::ask) does, and again as long as `patience` lasts when the upstream is out of order: a
-    /// connection that breaks, a 5xx, or a wait that the upstream asked for.
-    async fn ask_patiently(
-        &self,
-        question: &Question<'_>,
-        mut patience: Option<Patience>,
-    ) -> Result<Response<Incoming>, Error> {
-        loop {
-            let error = match self.ask(question).await {
-                Ok(response) if is_passing(response.status()) => {
-                    Error::Refused(self.refusal(question.repository, response).await)
-                }
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let pause = patience.as_mut().and_then(|patience| patience.pause(&error, Instant::now()));
-            // when it has gone down meanwhile, what happened to this question tells more than that
-            let Some(pause) = pause.filter(|_| self.down(&question.repository.registry).is_none()) else {
-                return Err(error);
-            };
-            tracing::debug!(registry = %question.repository.registry, path = question.path, %error, ?pause, "asked again");
-            tokio::time::sleep(pause).await;
-        }
     }
 
     /// Asks with the credentials there are; renews them once if the registry says that they are over.
@@ -245,50 +221,6 @@ impl Upstream {
         rule.and_then(|rule| rule.endpoint.as_ref()).is_some_and(|endpoint| !endpoint.tls)
     }
 
-    /// Whether there is any use in asking `registry`: what is known to fail costs neither time nor a token.
-    fn may_ask(&self, registry: &Registry) -> Result<(), Error> {
-        if self.is_offline() {
-            return Err(Error::Offline { registry: registry.clone() });
-        }
-        self.down(registry).map_or(Ok(()), Err)
-    }
-
-    /// Why a registry's own host is left alone, if it is.
-    fn down(&self, registry: &Registry) -> Option<Error> {
-        let host = host_and_port(&self.uri(registry, "/").parse().ok()?);
-        self.breakers.down(&host, Instant::now()).map(|down| is_down(registry, &host, down))
-    }
-
-    /// Sends a request and waits for the head of the answer, unless its host is known to be down. Once more if the connection ended instead: an idle one may be
-    /// closed by the other side just as it is taken up again, and nothing that is asked here changes anything.
-    async fn send(&self, request: Request<Empty<Bytes>>, registry: &Registry) -> Result<Response<Incoming>, Error> {
-        let (host, asked) = (request.uri().host().unwrap_or_default().to_owned(), host_and_port(request.uri()));
-        let entered = self.breakers.enter(&asked, Instant::now());
-        let leave = entered.map_err(|down| is_down(registry, &asked, down))?;
-        let again = request.clone();
-        let mut sent = self.timed(self.client.request(request)).await;
-        if matches!(&sent, Some(Err(error)) if !error.is_connect()) {
-            sent = self.timed(self.client.request(again)).await;
-        }
-        let error = match sent {
-            Some(Ok(response)) if response.status().is_server_error() => {
-                let cause = std::io::Error::other(format!("it answered {}", response.status()));
-                leave.failed(Arc::new(cause), false, patience::lot(), Instant::now());
-                return Ok(response);
-            }
-            Some(Ok(response)) => {
-                leave.answered(Instant::now());
-                return Ok(response);
-            }
-            Some(Err(source)) => Error::unreachable(registry, &host, source),
-            None => Error::silent(registry, &host, self.idle_timeout()),
-        };
-        if let Error::Unreachable { source, .. } = &error {
-            leave.failed(Arc::clone(source), error.is_timeout(), patience::lot(), Instant::now());
-        }
-        Err(error)
-    }
-
     /// Reads a body that is to be short; `host` is who sends it.
     async fn collect(&self, registry: &Registry, host: &str, mut body: Incoming, most: usize) -> Result<Bytes, Error> {
         let mut collected = BytesMut::new();
@@ -314,21 +246,6 @@ impl Upstream {
     fn idle_timeout(&self) -> Duration {
         self.config.upstream.idle_timeout
     }
-}
-
-/// What an answer says that the same question may not be answered with a moment later.
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
-}
-
-fn is_down(registry: &Registry, host: &str, down: Down) -> Error {
-    let Down { failures, rest, cause } = down;
-    Error::Down { registry: registry.clone(), host: host.to_owned(), failures, rest, source: cause }
-}
-
-fn host_and_port(uri: &Uri) -> String {
-    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
-    format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default))
 }
 
 /// A request to a redirect target or token service: it carries this program's name and nothing of the client's.

@@ -160,7 +160,7 @@ async fn is_down_at_once() -> bool {
         assert!(waited >= Duration::from_secs(1), "{waited:?}");
         assert_eq!((uncached.status.as_u16(), uncached.header("retry-after"), blob.status.as_u16()), (503, "1", 503));
         let (_, words) = uncached.error();
-        assert!(words.contains(&format!("{REGISTRY}:443 did not answer 1 times in a row")), "{words}");
+        assert!(words.contains(&format!("{REGISTRY}:443 did not answer, and is asked again in 1 s")), "{words}");
         assert!(words.contains("silent for 1s"), "{words}");
         assert_eq!(fault.hits(), 1);
     }

@@ -116,6 +116,32 @@ async fn b11_an_upstream_that_is_gone_is_given_up_soon_and_then_at_once() {
 }
 
 #[tokio::test]
+async fn b11_a_storage_that_is_silent_is_down_for_all_blobs_and_nothing_else() {
+    let rig = Rig::with_upstream("", "idle_timeout = \"1s\"").await;
+    let digests: Vec<_> = (0..3_u8).map(|number| rig.ecr.push_blob(APP, vec![number; 1000])).collect();
+    let fault = rig.ecr.fault(Rule::on(Listener::S3).hold());
+    let ask = |digest: &str| {
+        let path = format!("/v2/{APP}/blobs/{digest}");
+        let rig = &rig;
+        async move { rig.get(&path).await }
+    };
+    assert!(ask(&digests[0]).await.status.is_server_error());
+    rig.daemon.wait_for_log("the host is left alone for a while");
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    assert_eq!(rig.get(&path("v1")).await.status, 200);
+    // when its rest is over, one at a time waits for it: the others hear at once
+    let replies = together(digests[1..].iter().map(|digest| ask(digest))).await;
+    assert!(replies.iter().all(|reply| reply.status.is_server_error()), "{replies:?}");
+    fault.remove();
+    fault.release();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ask(&digests[0]).await.status != 200 {
+        assert!(Instant::now() < deadline, "it stays down");
+    }
+    rig.daemon.wait_for_log("the host answers again");
+}
+
+#[tokio::test]
 async fn b11_a_page_in_the_place_of_a_manifest_is_told_as_that_whatever_its_type() {
     let rig = Rig::start().await;
     rig.ecr.push_image(APP, "v1", Image::linux_amd64());
