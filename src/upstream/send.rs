@@ -52,8 +52,9 @@ impl Upstream {
         self.breakers.down(&host, Instant::now()).map(|down| is_down(registry, &host, down))
     }
 
-    /// Sends a request and waits for the head of the answer, unless its host is known to be down. Once more if the connection ended instead: an idle one may be
-    /// closed by the other side just as it is taken up again, and nothing that is asked here changes anything.
+    /// Sends a request and waits for the head of the answer, unless its host is known to be down. Once more if the
+    /// connection ended instead: an idle one may be closed by the other side just as it is taken up again, and nothing
+    /// that is asked here changes anything.
     pub(super) async fn send(
         &self,
         request: Request<Empty<Bytes>>,
