@@ -10,26 +10,29 @@ use tracing::debug;
 
 use super::{Cache, look};
 use crate::{
-    oci::{Descriptor, Repository},
+    oci::{Digest, Repository},
     store::Partial,
 };
 
 impl Cache {
     /// Begins to fetch the blobs of a manifest that a client reads, as far as they are not there.
-    pub(super) fn fetch_ahead(self: &Arc<Self>, repository: &Repository, blobs: Vec<Descriptor>, client: &str) {
-        for blob in blobs {
+    pub(super) fn fetch_ahead(self: &Arc<Self>, repository: &Repository, blobs: Vec<(Digest, u64)>, client: &str) {
+        if !self.fetches_ahead || self.upstream.is_offline() {
+            return;
+        }
+        for (digest, size) in blobs {
             let (cache, repository, client) = (Arc::clone(self), repository.clone(), client.to_owned());
-            self.fills.spawn(async move { cache.fetch_one_ahead(&repository, blob, &client).await });
+            self.fills.spawn(async move { cache.fetch_one_ahead(&repository, &digest, size, &client).await });
         }
     }
 
-    async fn fetch_one_ahead(&self, repository: &Repository, blob: Descriptor, client: &str) {
+    async fn fetch_one_ahead(&self, repository: &Repository, digest: &Digest, size: u64, client: &str) {
         // the semaphore is never closed
         let Ok(_turn) = self.turns.acquire().await else { return };
-        if self.fills.running(&blob.digest).is_some() || self.stored(&blob.digest).await.is_some() {
+        if self.fills.running(digest).is_some() || self.stored(digest).await.is_some() {
             return;
         }
-        let fill = self.fills.ahead(repository, &blob.digest, Some(blob.size), client);
+        let fill = self.fills.ahead(repository, digest, Some(size), client);
         let mut progress = fill.progress();
         // why it failed is logged where it failed; who asks for it is told then
         let _ = progress.wait_for(|progress| progress.outcome.is_some()).await;
@@ -37,7 +40,7 @@ impl Cache {
 
     /// Goes on with the downloads that a daemon before this one did not finish, if that is the policy.
     pub fn take_up(self: &Arc<Self>) {
-        if !self.fills.finishes_all() {
+        if !self.fills.finishes_all() || self.upstream.is_offline() {
             return;
         }
         let cache = Arc::clone(self);

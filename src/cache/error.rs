@@ -1,6 +1,10 @@
 //! Why a pull was not served, and what the client is told: the one place where an error becomes a status.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use hyper::{StatusCode, header::HeaderValue};
 
@@ -19,6 +23,15 @@ pub enum Error {
     /// The upstream did not give it.
     #[error(transparent)]
     Upstream(#[from] Arc<upstream::Error>),
+    /// Upstream was needed, for want of a cached answer, and is out of order.
+    #[error("{what} is not in the cache")]
+    Uncached {
+        /// What was asked for.
+        what: String,
+        /// Why upstream did not give it.
+        #[source]
+        source: Arc<upstream::Error>,
+    },
     /// What the upstream gave could not be made content.
     #[error(transparent)]
     Commit(Arc<CommitError>),
@@ -50,10 +63,23 @@ impl Error {
 
     /// Whether what came so far is of use when somebody asks again.
     pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::GivenUp) || self.upstream().is_some_and(|error| error.may_pass() || error.is_outage())
+    }
+
+    /// What the upstream said, if it is because of that.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&upstream::Error> {
         match self {
-            Self::Upstream(error) => error.may_pass() || error.is_outage(),
-            Self::GivenUp => true,
-            Self::Commit(_) | Self::Store(_) => false,
+            Self::Upstream(error) | Self::Uncached { source: error, .. } => Some(error),
+            Self::Commit(_) | Self::Store(_) | Self::GivenUp => None,
+        }
+    }
+
+    /// Names what was asked for, where upstream's being out of order is why it is not to be had.
+    pub(super) fn about(self, what: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Upstream(source) if source.is_outage() => Self::Uncached { what: what(), source },
+            error => error,
         }
     }
 
@@ -61,7 +87,7 @@ impl Error {
     #[must_use]
     pub fn answer(&self, missing: Code) -> Answer {
         let (status, code, retry_after) = match self {
-            Self::Upstream(error) => upstream_answer(error, missing),
+            Self::Upstream(error) | Self::Uncached { source: error, .. } => upstream_answer(error, missing),
             Self::Commit(error) => match **error {
                 CommitError::Corrupt { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown, None),
                 CommitError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, None),
@@ -76,9 +102,7 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> String {
         let mut message = chain(self);
-        if let Self::Upstream(error) = self
-            && let upstream::Error::Credentials(error) = &**error
-        {
+        if let Some(upstream::Error::Credentials(error)) = self.upstream() {
             message.push_str("; ");
             message.push_str(error.remedy());
         }
@@ -92,12 +116,21 @@ fn upstream_answer(error: &upstream::Error, missing: Code) -> Told {
     match error {
         upstream::Error::Refused(refusal) => refusal_answer(refusal, missing),
         upstream::Error::Credentials(error) => (credentials_answer(error), Code::Unauthorized, None),
-        upstream::Error::Unreachable { source, .. } => {
-            let is_timeout = source.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut);
-            (if is_timeout { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }, Code::Unknown, None)
+        upstream::Error::Unreachable { .. } if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, Code::Unknown, None),
+        upstream::Error::Down { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unknown, Some(seconds(error))),
+        // what a cache answers that may not ask (RFC 9111 section 5.2.1.7)
+        upstream::Error::Offline { .. } => (StatusCode::GATEWAY_TIMEOUT, Code::Unknown, None),
+        upstream::Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, None),
+        upstream::Error::Unreachable { .. } | upstream::Error::Protocol { .. } => {
+            (StatusCode::BAD_GATEWAY, Code::Unknown, None)
         }
-        upstream::Error::Protocol { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown, None),
     }
+}
+
+/// When it is of use to ask again, in whole seconds.
+fn seconds(error: &upstream::Error) -> HeaderValue {
+    let wait = error.retry_after(SystemTime::now()).unwrap_or(Duration::ZERO);
+    HeaderValue::from((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
 }
 
 fn refusal_answer(refusal: &Refusal, missing: Code) -> Told {

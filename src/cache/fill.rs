@@ -124,10 +124,6 @@ impl Fill {
         self.progress.borrow().is_flowing()
     }
 
-    pub(super) fn is_verified(&self) -> bool {
-        self.progress.borrow().is_verified
-    }
-
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }

@@ -3,26 +3,16 @@
 //! A manifest is checked against its digest before its first byte is served. What is known of a tag is served as stale
 //! only when upstream is out of order: never after a no.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Cache, Error, Status, blocking, look};
+use super::{Cache, Error, Status};
 use crate::{
     chain::chain,
-    config,
-    flight::Flights,
-    oci::{Accept, Descriptor, Digest, Manifest, Reference, Repository, Tag},
-    store::TagEntry,
-    upstream::Head,
+    oci::{Accept, Descriptor, Manifest, Reference, Repository, Tag},
+    upstream::{self, Head, ManifestRequest},
 };
-
-/// So many tags are remembered as confirmed; what is forgotten is asked again.
-const MOST_CONFIRMED: usize = 10_000;
 
 /// A client's question for a manifest.
 #[derive(Clone, Debug)]
@@ -48,101 +38,136 @@ pub struct ManifestAnswer {
     pub manifest: Option<Manifest>,
     /// How the answer came about.
     pub status: Status,
+    /// Of a stale answer, how long ago upstream confirmed it, as far as that is known.
+    pub age: Option<Duration>,
     /// Bytes of manifests that came from upstream for this answer.
     pub upstream_bytes: u64,
 }
 
-/// What is asked upstream once, however many ask here.
-type Key = (Repository, Reference, Accept, bool);
-type Outcome = Result<ManifestAnswer, Error>;
-type TagKey = (Repository, Tag, Accept);
-
-/// What is under way and what was confirmed lately.
-#[derive(Debug)]
-pub(super) struct Tags {
-    flights: Flights<Key, Outcome>,
-    confirmed: Mutex<HashMap<TagKey, (Digest, Instant)>>,
-    revalidate: Duration,
-    stale_after: Duration,
-}
-
-impl Tags {
-    pub(super) fn new(config: &config::Cache) -> Self {
-        let (flights, confirmed) = Default::default();
-        Self { flights, confirmed, revalidate: config.revalidate, stale_after: config.stale_after }
-    }
-
-    fn confirmed(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Option<Digest> {
-        let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (digest, at) = confirmed.get(&(repository.clone(), tag.clone(), accept.clone()))?;
-        (at.elapsed() < self.revalidate).then(|| digest.clone())
-    }
-
-    fn confirm(&self, repository: &Repository, tag: &Tag, accept: &Accept, digest: &Digest) {
-        if self.revalidate.is_zero() {
-            return;
-        }
-        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        if confirmed.len() >= MOST_CONFIRMED {
-            confirmed.clear();
-        }
-        let key = (repository.clone(), tag.clone(), accept.clone());
-        confirmed.insert(key, (digest.clone(), Instant::now()));
+impl ManifestQuestion {
+    fn request<'a>(&'a self, reference: &'a Reference) -> ManifestRequest<'a> {
+        ManifestRequest { repository: &self.repository, reference, accept: &self.accept, client: &self.client }
     }
 }
 
 impl ManifestAnswer {
     fn stored(manifest: Manifest, status: Status) -> Self {
-        Self { descriptor: manifest.descriptor.clone(), manifest: Some(manifest), status, upstream_bytes: 0 }
+        let (descriptor, manifest) = (manifest.descriptor.clone(), Some(manifest));
+        Self { descriptor, manifest, status, age: None, upstream_bytes: 0 }
     }
 
-    fn fetched(manifest: Manifest) -> Self {
+    pub(super) fn fetched(manifest: Manifest) -> Self {
         let upstream_bytes = manifest.descriptor.size;
         Self { upstream_bytes, ..Self::stored(manifest, Status::Miss) }
+    }
+
+    fn told(descriptor: Descriptor, status: Status) -> Self {
+        Self { descriptor, manifest: None, status, age: None, upstream_bytes: 0 }
     }
 }
 
 impl Cache {
     /// A manifest or, with `head`, what there is to know without one.
     pub async fn manifest(self: &Arc<Self>, question: ManifestQuestion) -> Result<ManifestAnswer, Error> {
-        match question.reference.clone() {
-            Reference::Digest(digest) => {
-                if let Some(manifest) = self.stored_manifest(&question.repository, &digest).await {
-                    return Ok(ManifestAnswer::stored(manifest, Status::Hit));
-                }
-                self.once(&question).await
-            }
+        let answer = match question.reference.clone() {
+            Reference::Digest(digest) => match self.stored_manifest(&question.repository, &digest).await {
+                Some(manifest) => Ok(ManifestAnswer::stored(manifest, Status::Hit)),
+                None => self.once(&question, true).await,
+            },
             Reference::Tag(tag) => self.tag(&question, &tag).await,
+        };
+        let answer = answer.map_err(|error| {
+            error.about(|| match &question.reference {
+                Reference::Digest(digest) => format!("{}@{digest}", question.repository),
+                Reference::Tag(tag) => format!("{}:{tag}", question.repository),
+            })
+        })?;
+        if let Some(manifest) = &answer.manifest {
+            let blobs = self.sizes.learn(&question.repository, manifest, !question.head);
+            self.fetch_ahead(&question.repository, blobs, &question.client);
+            if answer.status == Status::Hit {
+                self.touch(&question, &manifest.descriptor.digest);
+            }
         }
+        Ok(answer)
     }
 
     async fn tag(self: &Arc<Self>, question: &ManifestQuestion, tag: &Tag) -> Result<ManifestAnswer, Error> {
         let ManifestQuestion { repository, accept, .. } = question;
-        if let Some(digest) = self.tags.confirmed(repository, tag, accept)
-            && let Some(manifest) = self.stored_manifest(repository, &digest).await
+        if let Some(descriptor) = self.tags.confirmed(repository, tag, accept)
+            && let Some(answer) = self.of_descriptor(question, descriptor).await
         {
-            return Ok(ManifestAnswer::stored(manifest, Status::Hit));
+            return Ok(answer);
         }
-        let Some(stale) = self.last_known(repository, tag, accept).await else {
-            return self.once(question).await;
+        let entries = self.readable_entries(repository, tag, accept).await;
+        if self.upstream.is_immutable(repository, tag)
+            && let Some(entry) = entries.first()
+            && let Some(answer) = self.of_descriptor(question, entry.descriptor.clone()).await
+        {
+            return Ok(answer);
+        }
+        let Some(stale) = self.first_stored(repository, entries).await else {
+            return self.once(question, true).await;
         };
-        match timeout(self.tags.stale_after, self.once(question)).await {
-            Ok(Err(Error::Upstream(error))) if error.is_outage() => {
-                tracing::warn!(%repository, %tag, %error, "upstream is out of order; the last known manifest is served");
+        // for GET and HEAD the same is asked: whether the tag has moved
+        let asked = ManifestQuestion { head: true, ..question.clone() };
+        let work = async {
+            let answer = self.once(&asked, false).await?;
+            if question.head || answer.manifest.is_some() {
+                return Ok(answer);
+            }
+            let reference = Reference::Digest(answer.descriptor.digest);
+            self.once(&ManifestQuestion { reference, ..question.clone() }, false).await
+        };
+        match timeout(self.tags.wait(&repository.registry), work).await {
+            Ok(Err(Error::Upstream(error))) if self.may_stand_in(&error) => {
+                tracing::warn!(%repository, %tag, error = chain(&*error), "the last known manifest is served");
             }
             Ok(answer) => return answer,
-            Err(_) => tracing::warn!(%repository, %tag, "upstream is slow; the last known manifest is served"),
+            // the question goes on, and what comes of it counts for the next
+            Err(_) => {
+                self.tags.is_slow(&repository.registry);
+                tracing::warn!(%repository, %tag, "upstream is slow; the last known manifest is served");
+            }
         }
-        Ok(ManifestAnswer::stored(stale, Status::Stale))
+        let age = self.age(repository, tag, &stale.descriptor.digest);
+        Ok(ManifestAnswer { age, ..ManifestAnswer::stored(stale, Status::Stale) })
     }
 
-    /// Asks upstream, together with all who ask the same now.
-    async fn once(self: &Arc<Self>, question: &ManifestQuestion) -> Result<ManifestAnswer, Error> {
+    /// Whether a cached tag is served in the place of `error`.
+    fn may_stand_in(&self, error: &upstream::Error) -> bool {
+        error.is_outage() || (self.tags.keep_deleted && error.is_absence())
+    }
+
+    /// The answer when it is known what a tag points to; `None` when that is not to be had.
+    async fn of_descriptor(
+        self: &Arc<Self>,
+        question: &ManifestQuestion,
+        descriptor: Descriptor,
+    ) -> Option<ManifestAnswer> {
+        if let Some(manifest) = self.stored_manifest(&question.repository, &descriptor.digest).await {
+            return Some(ManifestAnswer::stored(manifest, Status::Hit));
+        }
+        if question.head && !self.upstream.is_offline() {
+            return Some(ManifestAnswer::told(descriptor, Status::Hit));
+        }
+        let reference = Reference::Digest(descriptor.digest);
+        self.once(&ManifestQuestion { reference, ..question.clone() }, true).await.ok()
+    }
+
+    /// Asks upstream, together with all who ask the same now; more than once if that is of use and nothing can stand in.
+    async fn once(self: &Arc<Self>, question: &ManifestQuestion, patiently: bool) -> Result<ManifestAnswer, Error> {
         let ManifestQuestion { repository, reference, accept, head, .. } = question;
         let key = (repository.clone(), reference.clone(), accept.clone(), *head);
         let work = || {
             let (cache, question) = (Arc::clone(self), question.clone());
-            async move { cache.fetch(&question).await }
+            async move {
+                let outcome = cache.fetch(&question, patiently).await;
+                if outcome.as_ref().err().and_then(Error::upstream).is_none_or(|error| !error.is_outage()) {
+                    cache.tags.has_answered(&question.repository.registry);
+                }
+                outcome
+            }
         };
         let (outcome, started) = self.tags.flights.join(key, work).await.map_err(|_| Error::GivenUp)?;
         let mut answer = outcome?;
@@ -153,100 +178,55 @@ impl Cache {
         Ok(answer)
     }
 
-    async fn fetch(&self, question: &ManifestQuestion) -> Result<ManifestAnswer, Error> {
-        let ManifestQuestion { repository, reference, accept, head, client } = question;
+    async fn fetch(&self, question: &ManifestQuestion, patiently: bool) -> Result<ManifestAnswer, Error> {
+        let ManifestQuestion { repository, reference, accept, head, .. } = question;
+        let patience = patiently.then(|| self.upstream.patience());
+        let request = question.request(reference);
         let Reference::Tag(tag) = reference else {
-            return self.fetch_manifest(question, reference).await;
+            let found = match head {
+                true => self.upstream.head(request, patience).await,
+                false => self.upstream.manifest(request, patience).await.map(Head::Manifest),
+            };
+            return self.answer(question, found.map_err(Arc::new)?).await;
         };
         let known = self.tag_entries(repository, tag, accept).await;
         let found = if *head || !known.is_empty() {
-            self.upstream.head(repository, reference, accept, client).await
+            self.upstream.head(request, patience.clone()).await
         } else {
-            self.upstream.manifest(repository, reference, accept, client).await.map(Head::Manifest)
+            self.upstream.manifest(request, patience.clone()).await.map(Head::Manifest)
         };
         let answer = match found {
-            Ok(Head::Manifest(manifest)) => self.keep(repository, manifest).await?,
-            Ok(Head::Descriptor(descriptor)) => self.resolved(question, descriptor).await?,
+            Ok(found) => self.answer(question, found).await?,
             Err(error) => {
-                if error.is_absence() {
+                if error.is_absence() && !self.tags.keep_deleted {
                     self.forget(repository, tag, accept).await;
                 }
                 return Err(Arc::new(error).into());
             }
         };
-        self.tags.confirm(repository, tag, accept, &answer.descriptor.digest);
+        self.tags.confirm(repository, tag, accept, &answer.descriptor);
+        self.was_confirmed(repository, tag, &answer.descriptor.digest).await;
         let last = known.into_iter().find(|entry| entry.same_accept).map(|entry| entry.descriptor);
         if last.as_ref() != Some(&answer.descriptor) {
             self.point(repository, tag, accept, &answer.descriptor).await;
         }
-        Ok(answer)
-    }
-
-    /// The answer once the digest behind a tag is known.
-    async fn resolved(&self, question: &ManifestQuestion, descriptor: Descriptor) -> Result<ManifestAnswer, Error> {
-        if let Some(manifest) = self.stored_manifest(&question.repository, &descriptor.digest).await {
-            return Ok(ManifestAnswer::stored(manifest, Status::Hit));
+        if *head || answer.manifest.is_some() {
+            return Ok(answer);
         }
-        if question.head {
-            return Ok(ManifestAnswer { descriptor, manifest: None, status: Status::Miss, upstream_bytes: 0 });
-        }
-        self.fetch_manifest(question, &Reference::Digest(descriptor.digest)).await
-    }
-
-    async fn fetch_manifest(&self, question: &ManifestQuestion, by: &Reference) -> Result<ManifestAnswer, Error> {
-        let ManifestQuestion { repository, accept, client, .. } = question;
-        let manifest = self.upstream.manifest(repository, by, accept, client).await.map_err(Arc::new)?;
+        let by_digest = Reference::Digest(answer.descriptor.digest);
+        let manifest = self.upstream.manifest(question.request(&by_digest), patience).await.map_err(Arc::new)?;
         self.keep(repository, manifest).await
     }
 
-    async fn keep(&self, repository: &Repository, manifest: Manifest) -> Result<ManifestAnswer, Error> {
-        let (store, repository, kept) = (self.store.clone(), repository.clone(), manifest.clone());
-        let put = tokio::task::spawn_blocking(move || store.put_manifest(&repository, &kept)).await;
-        let put = put.map_err(std::io::Error::other).map_err(Error::store)?;
-        if let Err(error) = put {
-            // a disk that takes nothing is no reason to refuse what is in memory and verified
-            tracing::warn!(error = chain(&error), "a manifest is served without being kept");
+    /// What upstream told, with the manifest if it came or is stored.
+    async fn answer(&self, question: &ManifestQuestion, found: Head) -> Result<ManifestAnswer, Error> {
+        let descriptor = match found {
+            Head::Manifest(manifest) => return self.keep(&question.repository, manifest).await,
+            Head::Descriptor(descriptor) => descriptor,
+        };
+        match self.stored_manifest(&question.repository, &descriptor.digest).await {
+            Some(manifest) => Ok(ManifestAnswer::stored(manifest, Status::Hit)),
+            None => Ok(ManifestAnswer::told(descriptor, Status::Miss)),
         }
-        Ok(ManifestAnswer::fetched(manifest))
-    }
-
-    /// Remembers what a tag points to.
-    async fn point(&self, repository: &Repository, tag: &Tag, accept: &Accept, descriptor: &Descriptor) {
-        let (store, of, name) = (self.store.clone(), repository.clone(), tag.clone());
-        let (types, to) = (accept.clone(), descriptor.clone());
-        if let Err(error) = blocking(move || store.put_tag(&of, &name, &types, &to)).await {
-            tracing::warn!(%repository, %tag, %error, "a tag is answered without being remembered");
-        }
-    }
-
-    /// A tag that upstream does not know is not served when upstream is gone, either.
-    async fn forget(&self, repository: &Repository, tag: &Tag, accept: &Accept) {
-        let (store, of, name, types) = (self.store.clone(), repository.clone(), tag.clone(), accept.clone());
-        if let Err(error) = blocking(move || store.remove_tag(&of, &name, &types)).await {
-            tracing::warn!(%repository, %tag, %error, "a tag that is gone upstream could not be forgotten");
-        }
-    }
-
-    /// The manifest a tag was last seen to point to, of a type the client can read.
-    async fn last_known(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Option<Manifest> {
-        let mut entries = self.tag_entries(repository, tag, accept).await;
-        // first what the same kind of client got, then the newest of the others
-        entries.sort_by_key(|entry| !entry.same_accept);
-        for entry in entries.into_iter().filter(|entry| accept.allows(&entry.descriptor.media_type)) {
-            if let Some(manifest) = self.stored_manifest(repository, &entry.descriptor.digest).await {
-                return Some(manifest);
-            }
-        }
-        None
-    }
-
-    async fn tag_entries(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> Vec<TagEntry> {
-        let (store, repository, tag, accept) = (self.store.clone(), repository.clone(), tag.clone(), accept.clone());
-        look(move || store.tag(&repository, &tag, &accept)).await
-    }
-
-    async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Option<Manifest> {
-        let (store, repository, digest) = (self.store.clone(), repository.clone(), digest.clone());
-        look(move || store.manifest(&repository, &digest)).await
     }
 }

@@ -13,16 +13,21 @@ mod limits;
 mod manifest;
 mod plan;
 mod reader;
+mod records;
+mod sizes;
+mod tags;
+mod touch;
 mod width;
 
 use std::{io, sync::Arc};
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
     oci::{Digest, Repository},
-    store::{BlobReader, BlobStore},
+    store::{BlobReader, BlobStore, Contacts},
     upstream::{Relayed, Upstream},
 };
 
@@ -31,7 +36,8 @@ pub use manifest::{ManifestAnswer, ManifestQuestion};
 pub use reader::{FillReader, Piece};
 
 use fills::Fills;
-use manifest::Tags;
+use sizes::Sizes;
+use tags::Tags;
 
 /// How an answer came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +91,14 @@ pub struct Cache {
     upstream: Arc<Upstream>,
     fills: Fills,
     tags: Tags,
+    fetches_ahead: bool,
     /// turns of those that are fetched ahead
     turns: Semaphore,
+    sizes: Sizes,
+    contacts: Arc<Contacts>,
+    /// What is asked upstream with nobody waiting.
+    background: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Cache {
@@ -95,8 +107,11 @@ impl Cache {
     pub fn new(store: BlobStore, upstream: Upstream, config: &Config) -> Arc<Self> {
         let upstream = Arc::new(upstream);
         let fills = Fills::new(store.clone(), Arc::clone(&upstream), config);
-        let turns = Semaphore::new(config.upstream.prefetch);
-        Arc::new(Self { store, upstream, fills, tags: Tags::new(&config.cache), turns })
+        let (fetches_ahead, turns) = (config.upstream.prefetch > 0, Semaphore::new(config.upstream.prefetch));
+        let contacts = Arc::new(store.contacts());
+        let (sizes, background, stop) = Default::default();
+        let tags = Tags::new(&config.cache);
+        Arc::new(Self { store, upstream, fills, tags, fetches_ahead, turns, sizes, contacts, background, stop })
     }
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.
@@ -123,11 +138,18 @@ impl Cache {
 
     /// Follows the download of a blob, which begins if there is none.
     fn follow(&self, repository: &Repository, digest: &Digest, client: &str) -> FillReader {
-        let (fill, started) = self.fills.follow(repository, digest, None, client);
+        let (fill, started) = self.fills.follow(repository, digest, self.known_size(digest), client);
         FillReader::new(fill, Arc::clone(&self.upstream), started)
     }
 
-    /// The size of a blob, without fetching it: from the store, a download under way, or upstream.
+    /// The size of a blob, as the manifests say that passed lately; `None` when they do not, or disagree.
+    #[must_use]
+    pub fn known_size(&self, digest: &Digest) -> Option<u64> {
+        self.sizes.of(digest)
+    }
+
+    /// The size of a blob, without fetching it: from the store, a download under way, the repository's manifests, or
+    /// upstream.
     pub async fn blob_size(
         &self,
         repository: &Repository,
@@ -141,6 +163,9 @@ impl Cache {
         if let Some(fill) = self.fills.running(digest).filter(|fill| fill.repository == *repository) {
             return Ok((fill.size().await?, Status::Join));
         }
+        if let Some(size) = self.sizes.of_blob_in(repository, digest).filter(|_| !self.upstream.is_offline()) {
+            return Ok((Some(size), Status::Hit));
+        }
         let size = self.upstream.blob_size(repository, digest, client).await.map_err(Arc::new)?;
         Ok((size, Status::Miss))
     }
@@ -152,6 +177,9 @@ impl Cache {
 
     /// Ends the downloads under way; what they fetched is there when they are asked for again.
     pub async fn stop(&self) {
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
         self.fills.stop().await;
     }
 

@@ -63,8 +63,12 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let sweeper = sweep(store.clone(), stop.clone());
     let scrubber = scrub(store.clone(), &config.cache, stop.clone());
     let keeper = tokio::spawn({
-        let (credentials, stop) = (Arc::clone(&credentials), stop.clone());
-        async move { credentials.keep_fresh(stop).await }
+        let (credentials, stop, offline) = (Arc::clone(&credentials), stop.clone(), config.cache.offline);
+        async move {
+            if !offline {
+                credentials.keep_fresh(stop).await;
+            }
+        }
     });
     let server = Server { cache: Arc::clone(&cache), config };
     server.serve(listener, stop.clone()).await?;

@@ -19,6 +19,8 @@ pub enum Code {
     NameInvalid,
     /// `NAME_UNKNOWN`
     NameUnknown,
+    /// `SIZE_INVALID`
+    SizeInvalid,
     /// `TAG_INVALID`
     TagInvalid,
     /// `TOOMANYREQUESTS`
@@ -42,6 +44,7 @@ impl Code {
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
+            Self::SizeInvalid => "SIZE_INVALID",
             Self::TagInvalid => "TAG_INVALID",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unauthorized => "UNAUTHORIZED",
@@ -106,7 +109,9 @@ impl UpstreamError {
         let message = self.message.to_ascii_lowercase();
         self.code == Code::Denied.as_str()
             && (message.starts_with("your authorization token has expired")
-                || message.starts_with("your authorization token is invalid"))
+                || message.starts_with("your authorization token is invalid")
+                // what STS says of the session that the token was minted with
+                || message.starts_with("the security token included in the request is"))
     }
 }
 
@@ -134,6 +139,7 @@ mod tests {
         assert!(denied("Your authorization token has expired. Reauthenticate and try again.").is_about_the_token());
         assert!(denied("Your Authorization Token has expired. Please run 'aws ecr get-login'").is_about_the_token());
         assert!(denied("Your Authorization Token is invalid.").is_about_the_token());
+        assert!(denied("The security token included in the request is expired").is_about_the_token());
         assert!(
             !denied("User: arn:aws:iam::1:user/a is not authorized to perform: ecr:BatchGetImage").is_about_the_token()
         );

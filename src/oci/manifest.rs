@@ -7,7 +7,10 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::{Digest, signed};
+
+/// A manifest of schema 1 with its signatures: its digest is that of what they sign.
+const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 /// The media type of a manifest or blob, as the registry spelled it, without parameters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,17 +58,30 @@ pub struct Descriptor {
 /// A manifest or an index: what it is, and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// What it is; the digest is that of `bytes`.
+    /// What it is; the digest is that of `bytes`, or of what they sign if they are a signed manifest of schema 1.
     pub descriptor: Descriptor,
     /// The bytes as they came.
     pub bytes: Bytes,
 }
 
 impl Manifest {
-    /// Names `bytes` by their digest.
+    /// Names `bytes` by their digest; a signed manifest of schema 1 by that of what it signs.
     #[must_use]
     pub fn new(media_type: MediaType, bytes: Bytes) -> Self {
-        let digest = Digest::of(&bytes);
+        let payload = if media_type.as_str() == SIGNED { signed::payload(&bytes) } else { None };
+        let digest = payload.map_or_else(|| Digest::of(&bytes), |payload| Digest::of(&payload));
+        Self::with(media_type, bytes, digest)
+    }
+
+    /// A manifest that is called `digest`; `None` when neither its bytes nor what they sign has that digest.
+    #[must_use]
+    pub fn named(media_type: MediaType, bytes: Bytes, digest: &Digest) -> Option<Self> {
+        let is_its_name = Digest::of(&bytes) == *digest
+            || signed::payload(&bytes).is_some_and(|signed| Digest::of(&signed) == *digest);
+        is_its_name.then(|| Self::with(media_type, bytes, digest.clone()))
+    }
+
+    fn with(media_type: MediaType, bytes: Bytes, digest: Digest) -> Self {
         let size = bytes.len() as u64;
         Self { descriptor: Descriptor { media_type, digest, size }, bytes }
     }

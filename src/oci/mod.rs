@@ -8,6 +8,7 @@ mod manifest;
 mod name;
 mod range;
 mod route;
+mod signed;
 
 pub use digest::{Digest, Verifier};
 pub use error::{Code, UpstreamError, body};

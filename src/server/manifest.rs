@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, WARNING},
+    header::{ACCEPT, AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, WARNING},
 };
 
 use super::{
@@ -55,6 +55,9 @@ pub(super) async fn manifest(
     set(ETAG, format!("\"{}\"", descriptor.digest));
     if answer.status == Status::Stale {
         set(WARNING, "110 - \"Response is Stale\"".to_owned());
+        if let Some(age) = answer.age {
+            set(AGE, age.as_secs().to_string());
+        }
     }
     Ok((response, answer.status, answer.upstream_bytes))
 }

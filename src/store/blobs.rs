@@ -23,7 +23,6 @@ use super::{
     mark,
     pins::Pin,
     scrub::Scrub,
-    times::Contacts,
     walk,
 };
 use crate::oci::{Digest, Repository};
@@ -52,7 +51,6 @@ pub(super) struct Inner {
     /// woken when content is to be verified at once
     pub(super) doubt: tokio::sync::Notify,
     pub(super) scrub: Mutex<Scrub>,
-    pub(super) contacts: Mutex<Contacts>,
     pub(super) pins: Mutex<Vec<Pin>>,
     pub(super) next_staging: AtomicU64,
     /// what is being written, each by one writer that can be put to rest
@@ -97,7 +95,6 @@ impl BlobStore {
             full,
             doubt,
             scrub: Mutex::new(Scrub::default()),
-            contacts: Mutex::new(Contacts::read(dir)),
             pins: Mutex::new(start.pins),
             next_staging,
             writing,
@@ -209,13 +206,11 @@ impl BlobStore {
         }
         tracing::warn!(event = "damaged", %digest, why, "cached content is not what it was and is fetched again");
         self.table().remove(digest);
-        self.counted(&changing, path.parent().unwrap_or(&path), || {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "damaged content could not be deleted");
-                }
-                _ => {}
+        self.counted(&changing, path.parent().unwrap_or(&path), || match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "damaged content could not be deleted");
             }
+            _ => {}
         });
     }
 

@@ -8,11 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{
-    BlobStore, Removed,
-    inventory::Catalog,
-    records, walk,
-};
+use super::{BlobStore, Removed, inventory::Catalog, records, walk};
 use crate::oci::Digest;
 
 /// Longer than a client takes between a manifest and its last layer.
@@ -35,7 +31,12 @@ impl BlobStore {
         self.recount();
         self.look_beside();
         removed.bytes = before.saturating_sub(walk::taken_below(&self.inner().dir));
-        tracing::info!(manifests = removed.manifests, blobs = removed.blobs, bytes = removed.bytes, "garbage collected");
+        tracing::info!(
+            manifests = removed.manifests,
+            blobs = removed.blobs,
+            bytes = removed.bytes,
+            "garbage collected"
+        );
         Ok(removed)
     }
 

@@ -8,10 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{
-    BlobStore, records,
-    walk,
-};
+use super::{BlobStore, records, walk};
 use crate::oci::{Digest, MediaType, Reference, Repository, Tag};
 
 /// An image that is in the cache: a manifest, or an index with what is here of it.

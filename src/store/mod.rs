@@ -9,7 +9,7 @@
 //!   index-v5/…                  small records that change seldom: content, manifests, tags, pins (cacache's index)
 //!   tmp/                        what is being deleted; emptied at the start
 //!   quarantine/<hex>            content that turned out wrong, for a day
-//!   contacts                    when upstream was last asked for which manifest
+//!   contacts                    when upstream last spoke of a manifest or tag
 //!   running                     there while a daemon runs: one that is found at the start tells of a crash
 //!   staging/<hex>               bytes in flight, a sparse file; <hex>.journal beside it says which of them are there
 //!   tokens/                     authorization tokens, shared with the credential helper: 0700, files 0600
@@ -28,6 +28,7 @@
 mod beside;
 mod blobs;
 mod condition;
+mod contacts;
 mod contents;
 mod folder;
 mod garbage;
@@ -55,8 +56,9 @@ use std::{io, path::PathBuf};
 
 pub use blobs::{BlobReader, BlobStore};
 pub use condition::{Condition, condition};
-pub use journal::There;
+pub use contacts::Contacts;
 pub use inventory::{Image, Removed, Usage};
+pub use journal::There;
 pub use limits::{Limits, Quota, Quotas, default_free, default_size};
 pub use records::TagEntry;
 pub use scrub::Verified;

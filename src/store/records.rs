@@ -35,6 +35,9 @@ struct ContentRecord {
 #[derive(Serialize, Deserialize)]
 struct ManifestRecord {
     media_type: MediaType,
+    /// the digest its bytes are kept under, when they have another one: signed manifests of schema 1
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -60,12 +63,14 @@ impl BlobStore {
     /// Keeps a manifest that `repository` was seen to have.
     pub fn put_manifest(&self, repository: &Repository, manifest: &Manifest) -> Result<(), CommitError> {
         let descriptor = &manifest.descriptor;
-        let path = self.path(&descriptor.digest);
+        let content = Digest::of(&manifest.bytes);
+        let path = self.path(&content);
         let io = |source| CommitError::Io { path: path.clone(), source };
-        self.put_content(&descriptor.digest, repository, &manifest.bytes)?;
-        let record = ManifestRecord { media_type: descriptor.media_type.clone() };
+        self.put_content(&content, repository, &manifest.bytes)?;
+        let elsewhere = (content != descriptor.digest).then(|| content.to_string());
+        let record = ManifestRecord { media_type: descriptor.media_type.clone(), content: elsewhere };
         let key = manifest_key(repository, &descriptor.digest);
-        self.put(&self.changing(), &key, &descriptor.digest, descriptor.size, &record).map_err(io)?;
+        self.put(&self.changing(), &key, &content, descriptor.size, &record).map_err(io)?;
         // what it refers to is pinned from now on, if it is
         if self.table().pinned.contains(&descriptor.digest) {
             self.refresh_pins();
@@ -78,17 +83,20 @@ impl BlobStore {
         let Some(record) = self.get::<ManifestRecord>(&manifest_key(repository, digest))? else {
             return Ok(None);
         };
-        let Some(reader) = self.read(digest)? else {
+        let content = match record.content {
+            Some(content) => content.parse().map_err(io::Error::other)?,
+            None => digest.clone(),
+        };
+        let Some(reader) = self.read(&content)? else {
             return Ok(None);
         };
         let mut bytes = Vec::with_capacity(usize::try_from(reader.size).unwrap_or_default());
         io::Read::read_to_end(&mut &*reader.file, &mut bytes)?;
-        let manifest = Manifest::new(record.media_type, Bytes::from(bytes));
-        if manifest.descriptor.digest != *digest {
-            self.quarantine(digest);
-            return Ok(None);
+        let manifest = Manifest::named(record.media_type, Bytes::from(bytes), digest);
+        if manifest.is_none() {
+            self.quarantine(&content);
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     /// Keeps what a tag points to for clients that accept `accept`.

@@ -53,10 +53,7 @@ impl Verifying {
         options.read(true);
         // reading it here is no reason to keep it
         #[cfg(target_os = "linux")]
-        std::os::unix::fs::OpenOptionsExt::custom_flags(
-            &mut options,
-            rustix::fs::OFlags::NOATIME.bits().cast_signed(),
-        );
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NOATIME.bits().cast_signed());
         let path = store.path(digest);
         // the flag is refused on files of other users
         let file = options.open(&path).or_else(|_| File::open(&path))?;

@@ -39,7 +39,7 @@ fn put_from(store: &BlobStore, from: &Repository, seed: u8, size: usize) -> Dige
     let digest = Digest::of(&bytes);
     let (writer, _) = store.write(&digest, from).unwrap();
     writer.write_at(0, &bytes).unwrap();
-    writer.commit(size as u64).unwrap();
+    std::sync::Arc::new(writer).verify(size as u64).unwrap().commit().unwrap();
     digest
 }
 
@@ -89,10 +89,7 @@ fn flip(store: &BlobStore, digest: &Digest, quietly: bool) {
 /// An image of one layer; its manifest, and the digests of config and layer.
 fn image(store: &BlobStore, seed: u8) -> (Manifest, [Digest; 2]) {
     let blobs = [put(store, seed, 300), put(store, seed, 9000)];
-    let text = format!(
-        r#"{{"config": {{"digest": "{}"}}, "layers": [{{"digest": "{}"}}]}}"#,
-        blobs[0], blobs[1]
-    );
+    let text = format!(r#"{{"config": {{"digest": "{}"}}, "layers": [{{"digest": "{}"}}]}}"#, blobs[0], blobs[1]);
     let manifest = Manifest::new(MediaType::new("application/vnd.oci.image.manifest.v1+json"), text.into());
     store.put_manifest(&repository(), &manifest).unwrap();
     (manifest, blobs)
@@ -133,7 +130,6 @@ fn what_it_takes_is_what_du_says_whatever_is_done_to_it() {
     writer.write_at(5, &bytes(1, 70_000)).unwrap();
     check(&store, "with a download under way");
     writer.rest().unwrap();
-    store.note_contact(&repository(), &partial);
     store.flush();
     check(&store, "with a download at rest");
     let usage = store.usage().unwrap();
@@ -166,7 +162,9 @@ fn the_least_recently_read_goes_first_also_after_a_restart() {
     let mut goes = Vec::new();
     while goes.len() < 6 {
         store.make_room(1).unwrap();
-        goes.extend((0..6).filter(|number| !goes.contains(number) && !has(&store, &blobs[*number])).collect::<Vec<_>>());
+        goes.extend(
+            (0..6).filter(|number| !goes.contains(number) && !has(&store, &blobs[*number])).collect::<Vec<_>>(),
+        );
     }
     assert_eq!(&goes[..5], [1, 3, 5, 0, 4]);
 }
@@ -444,24 +442,11 @@ fn garbage_is_what_nothing_refers_to_and_nobody_reads() {
 }
 
 #[test]
-fn times_of_contact_outlast_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, digest) = (open(dir.path()), Digest::of(b"1"));
-    assert_eq!(store.contact(&repository(), &digest), None);
-    store.note_contact(&repository(), &digest);
-    store.stop();
-    drop(store);
-    let at = open(dir.path()).contact(&repository(), &digest).unwrap();
-    assert!(at.elapsed().unwrap() < Duration::from_secs(60));
-    fs::write(dir.path().join("contacts"), "99999999999999999999 a\nx\n5 b@c\n18446744073709551615 d\n").unwrap();
-    assert_eq!(open(dir.path()).contact(&repository(), &digest), None);
-}
-
-#[test]
 fn a_folder_full_of_rubbish_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let blob = put(&open(dir.path()), 1, 5000);
-    let rubbish = ["content-v2/sha256/aa", "content-v2/x", "index-v5/aa/bb", "index-v5/00/00", "quarantine/x", "staging/y"];
+    let rubbish =
+        ["content-v2/sha256/aa", "content-v2/x", "index-v5/aa/bb", "index-v5/00/00", "quarantine/x", "staging/y"];
     for folder in rubbish {
         fs::create_dir_all(dir.path().join(folder)).unwrap();
         fs::write(dir.path().join(folder).join("rubbish"), b"\n\xff\t\0").unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use hyper::{
     StatusCode, Uri,
-    header::{AUTHORIZATION, HeaderValue},
+    header::{AUTHORIZATION, HeaderValue, RETRY_AFTER},
 };
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -180,10 +180,15 @@ impl Upstream {
         let response = self.send(request, registry).await?;
         let status = response.status();
         let host = uri.host().unwrap_or_default();
-        let body = self.collect(registry, host, response.into_body(), LONGEST_ERROR).await?;
+        let retry_after = response.headers().get(RETRY_AFTER).cloned();
+        let body = self.collect(registry, host, response.into_body(), LONGEST_ERROR).await;
+        let body = body.map_err(|error| match error {
+            Error::TooLarge { .. } => Error::protocol(registry, format!("the token service {host} sent no token")),
+            error => error,
+        })?;
         if status != StatusCode::OK {
             let said = UpstreamError::parse(&body);
-            return Err(Error::Refused(Refusal { registry: registry.clone(), status, said, retry_after: None }));
+            return Err(Error::Refused(Refusal { registry: registry.clone(), status, said, retry_after }));
         }
         token(&body).ok_or_else(|| Error::protocol(registry, format!("the token service {uri} sent no token")))
     }

@@ -15,10 +15,7 @@ use hyper::{
 use url::Url;
 
 use super::{Error, Question, Upstream, bare_request};
-use crate::{
-    ecr::EcrRegistry,
-    oci::{Digest, Registry, Repository},
-};
+use crate::oci::{Digest, Registry, Repository};
 
 /// Storage redirects at most once; a pull-through rule of ECR may add one hop.
 const MOST_HOPS: usize = 5;
@@ -119,43 +116,14 @@ impl Upstream {
         self.send(request, registry).await
     }
 
-    /// The size of a blob, for at most one byte of it.
-    pub async fn blob_size(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        client: &str,
-    ) -> Result<Option<u64>, Error> {
-        let registry = &repository.registry;
-        let path = format!("blobs/{digest}");
-        let mut question = Question { method: Method::HEAD, repository, path, accept: None, range: None, client };
-        let is_public = EcrRegistry::parse(registry.host()).is_some_and(|ecr| ecr.scope.public);
-        if !is_public {
-            match self.ask(&question).await {
-                Ok(response) if response.status() == StatusCode::OK => return Ok(content_length(response.headers())),
-                Ok(response)
-                    if response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS =>
-                {
-                    return Err(Error::Refused(self.refusal(repository, response).await));
-                }
-                Err(error @ (Error::Credentials(_) | Error::Unreachable { .. })) => return Err(error),
-                _ => {}
-            }
-        }
-        question.method = Method::GET;
-        let (response, storage) = self.follow(&question, Some("bytes=0-0")).await?;
-        match response.status() {
-            StatusCode::OK => Ok(content_length(response.headers())),
-            StatusCode::PARTIAL_CONTENT => Ok(content_range(response.headers()).and_then(|(_, total)| total)),
-            // of no bytes there is no first one
-            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(0)),
-            _ => Err(self.no_blob(repository, response, storage.as_ref()).await),
-        }
-    }
-
     /// A no of the registry is about what was asked. A no of the storage behind it (a signed URL that is over, most
     /// often) is not: asking the registry again may help.
-    async fn no_blob(&self, repository: &Repository, response: Response<Incoming>, storage: Option<&Url>) -> Error {
+    pub(super) async fn no_blob(
+        &self,
+        repository: &Repository,
+        response: Response<Incoming>,
+        storage: Option<&Url>,
+    ) -> Error {
         let Some(host) = storage.map(host_and_port) else {
             return Error::Refused(self.refusal(repository, response).await);
         };
@@ -165,7 +133,7 @@ impl Upstream {
 
     /// Asks the registry and goes where it points; tells which storage answered, if it was not the registry itself. The
     /// range is asked of whoever has the bytes.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         question: &Question<'_>,
         range: Option<&str>,
@@ -270,12 +238,12 @@ fn host_and_port(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// First byte and size of the whole of `bytes 5-9/10` or `bytes 5-9/*`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let start = range.split_once('-')?.0.trim().parse().ok()?;

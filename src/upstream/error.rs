@@ -2,7 +2,11 @@
 //!
 //! Holds what the upstream said, never what we sent.
 
-use std::{error, fmt, io, sync::Arc, time::Duration};
+use std::{
+    error, fmt, io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use hyper::{StatusCode, header::HeaderValue};
 
@@ -13,7 +17,7 @@ use crate::{
 
 type BoxError = Box<dyn error::Error + Send + Sync>;
 /// A cause that everyone who waited for the same answer is told.
-type SharedError = Arc<dyn error::Error + Send + Sync>;
+pub(super) type SharedError = Arc<dyn error::Error + Send + Sync>;
 
 /// Why an upstream did not give what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,6 +38,35 @@ pub enum Error {
         /// What went wrong.
         #[source]
         source: SharedError,
+    },
+    /// A host that did not answer lately is left alone for a while.
+    #[error("{registry} cannot be reached: {host} did not answer{}, and is asked again in {} s", times(*failures), seconds(*rest))]
+    Down {
+        /// Which registry was to be asked.
+        registry: Registry,
+        /// Which host does not answer: the registry's own or the one it redirected to.
+        host: String,
+        /// How often in a row.
+        failures: u32,
+        /// For how long it is still left alone.
+        rest: Duration,
+        /// What went wrong the last time.
+        #[source]
+        source: SharedError,
+    },
+    /// The configuration says that nothing is asked.
+    #[error("{registry} is not asked: offline mode is on ([cache] offline = true)")]
+    Offline {
+        /// Which registry was to be asked.
+        registry: Registry,
+    },
+    /// An answer that is longer than what it was to hold can be.
+    #[error("{registry} sent an answer that is longer than the {most} bytes it may have")]
+    TooLarge {
+        /// Which registry.
+        registry: Registry,
+        /// How long it may be.
+        most: usize,
     },
     /// An answer that the specification does not allow.
     #[error("{registry} sent an answer that cannot be used")]
@@ -73,6 +106,15 @@ impl Error {
         Self::Protocol { registry: registry.clone(), source: Arc::from(source.into()) }
     }
 
+    /// Something in between answered in the registry's place, with content of the type `what`.
+    pub(super) fn not_the_registry(registry: &Registry, what: &str) -> Self {
+        let words = format!(
+            "{what} came, which no registry sends: something in between answers in its place, such as the login page of \
+             a guest network or a company's proxy; open a page in a browser to see it"
+        );
+        Self::protocol(registry, words)
+    }
+
     pub(super) fn unreachable(registry: &Registry, host: &str, source: impl Into<BoxError>) -> Self {
         Self::Unreachable { registry: registry.clone(), host: host.to_owned(), source: Arc::from(source.into()) }
     }
@@ -109,14 +151,48 @@ impl Error {
         Self::protocol(registry, "a part came without the size of the whole")
     }
 
-    /// Whether the same question may be answered a moment later. Not after a 429: asking again makes it worse.
+    /// Whether the same question may be answered a moment later. Not after a 429: asking again makes it worse. Not while
+    /// a host is left alone: [`retry_after`](Self::retry_after) tells when asking is of use.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused(refusal) => refusal.status.is_server_error(),
-            Self::Credentials(_) | Self::Protocol { .. } => false,
+            Self::Credentials(_)
+            | Self::Protocol { .. }
+            | Self::Down { .. }
+            | Self::Offline { .. }
+            | Self::TooLarge { .. } => false,
         }
+    }
+
+    /// How long to wait before asking again, as the upstream said or as the host is left alone.
+    #[must_use]
+    pub fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        match self {
+            Self::Down { rest, .. } => Some(*rest),
+            Self::Refused(refusal) => refusal.retry_after.as_ref().and_then(|value| wait(value.to_str().ok()?, now)),
+            _ => None,
+        }
+    }
+
+    /// Why there was no answer, if there was none.
+    pub(super) fn cause(&self) -> Option<&SharedError> {
+        match self {
+            Self::Unreachable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether time ran out while waiting for an answer or a connection.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let Self::Unreachable { source, .. } = self else {
+            return false;
+        };
+        let mut causes =
+            std::iter::successors(Some(&**source as &(dyn error::Error + 'static)), |cause| cause.source());
+        causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut))
     }
 
     /// Whether the registry said that there is no such thing.
@@ -130,14 +206,37 @@ impl Error {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            // an answer that is none, such as a guest network's login page, says nothing of what was asked
+            Self::Unreachable { .. } | Self::Down { .. } | Self::Offline { .. } | Self::Protocol { .. } => true,
             Self::Refused(refusal) => is_outage(refusal.status),
             Self::Credentials(error) => error.is_outage(),
-            Self::Protocol { .. } => false,
+            Self::TooLarge { .. } => false,
         }
     }
 }
 
+/// Whether a status comes from something that is out of order, or from something else than the registry.
 fn is_outage(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT
+    let passing =
+        [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+    status.is_server_error() || status.is_redirection() || passing.contains(&status)
+}
+
+/// What a `Retry-After` means (RFC 9110 section 10.2.3): seconds, or a date.
+fn wait(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Some(SystemTime::from(at).duration_since(now).unwrap_or_default())
+}
+
+fn times(failures: u32) -> String {
+    if failures > 1 { format!(" {failures} times in a row") } else { String::new() }
+}
+
+/// Whole seconds, none too few.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -8,11 +8,13 @@ use hyper::{
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap},
 };
 
-use super::{Error, Question, Upstream};
-use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Reference, Repository};
+use serde::{Deserialize, de::IgnoredAny};
 
-/// The largest manifest taken: four times what the specification asks registries to take.
-const LONGEST_MANIFEST: usize = 16 * 1024 * 1024;
+use super::{Error, Patience, Question, Upstream, blob::content_length, send::is_passing};
+use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Reference, Registry, Repository};
+
+/// The largest manifest taken: what the specification asks registries to take.
+const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// What a HEAD request told.
@@ -24,83 +26,121 @@ pub enum Head {
     Manifest(Manifest),
 }
 
+/// Which manifest is asked for, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct ManifestRequest<'a> {
+    /// Of which repository.
+    pub repository: &'a Repository,
+    /// By tag or digest.
+    pub reference: &'a Reference,
+    /// The types that will do.
+    pub accept: &'a Accept,
+    /// Who asks, for the registry's own log.
+    pub client: &'a str,
+}
+
 impl Upstream {
-    /// What `reference` points to, without its bytes where the registry allows.
-    pub async fn head(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-        accept: &Accept,
-        client: &str,
-    ) -> Result<Head, Error> {
-        let question = manifest_question(Method::HEAD, repository, reference, accept, client);
-        match self.ask(&question).await {
+    /// What a reference points to, without its bytes where the registry allows. Asked again while `patience` lasts.
+    pub async fn head(&self, request: ManifestRequest<'_>, patience: Option<Patience>) -> Result<Head, Error> {
+        let registry = &request.repository.registry;
+        let question = manifest_question(Method::HEAD, request);
+        match self.ask_patiently(&question, patience.clone()).await {
             Ok(response) if response.status() == StatusCode::OK => {
-                if let Some(descriptor) = descriptor(response.headers()) {
-                    return Ok(Head::Descriptor(descriptor));
+                if is_page(response.headers()) {
+                    return Err(Error::not_the_registry(registry, "text/html"));
+                }
+                let told = descriptor(response.headers());
+                if let Some(descriptor) = told.filter(|told| is_of(&told.digest, request.reference)) {
+                    return too_large(registry, descriptor.size).map_or(Ok(Head::Descriptor(descriptor)), Err);
                 }
             }
             Ok(response) if response.status() != StatusCode::METHOD_NOT_ALLOWED => {
-                return Err(Error::Refused(self.refusal(repository, response).await));
+                return Err(Error::Refused(self.refusal(request.repository, response).await));
             }
             // the answer to a HEAD has no body: whether the token is over or the right is missing, only a GET tells
-            Err(Error::Refused(refusal)) if refusal.said.message.is_empty() => {}
+            Err(Error::Refused(refusal)) if !is_passing(refusal.status) && refusal.said.message.is_empty() => {}
             Err(error) => return Err(error),
             Ok(_) => {}
         }
-        self.manifest(repository, reference, accept, client).await.map(Head::Manifest)
+        self.manifest(request, patience).await.map(Head::Manifest)
     }
 
-    /// The manifest that `reference` points to. By digest, its bytes are those of the digest.
-    pub async fn manifest(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-        accept: &Accept,
-        client: &str,
-    ) -> Result<Manifest, Error> {
-        let question = manifest_question(Method::GET, repository, reference, accept, client);
-        let response = self.ask(&question).await?;
+    /// The manifest that a reference points to. By digest, its bytes are those of the digest. Asked again while `patience`
+    /// lasts.
+    pub async fn manifest(&self, request: ManifestRequest<'_>, patience: Option<Patience>) -> Result<Manifest, Error> {
+        let question = manifest_question(Method::GET, request);
+        let response = self.ask_patiently(&question, patience).await?;
         if response.status() != StatusCode::OK {
-            return Err(Error::Refused(self.refusal(repository, response).await));
+            return Err(Error::Refused(self.refusal(request.repository, response).await));
         }
-        let manifest = self.read(repository, response).await?;
-        let got = &manifest.descriptor.digest;
-        match reference {
-            Reference::Digest(want) if want != got => {
-                Err(Error::protocol(&repository.registry, format!("bytes of digest {got} came for {want}")))
-            }
-            _ => Ok(manifest),
-        }
+        self.read(request, response).await
     }
 
-    async fn read(&self, repository: &Repository, response: Response<Incoming>) -> Result<Manifest, Error> {
-        let registry = &repository.registry;
+    async fn read(&self, request: ManifestRequest<'_>, response: Response<Incoming>) -> Result<Manifest, Error> {
+        let registry = &request.repository.registry;
+        if is_page(response.headers()) {
+            return Err(Error::not_the_registry(registry, "text/html"));
+        }
         let media_type = media_type(response.headers())
             .ok_or_else(|| Error::protocol(registry, "a manifest came without a media type"))?;
-        let announced = response.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = self.collect(registry, registry.as_str(), response.into_body(), LONGEST_MANIFEST).await?;
-        let manifest = Manifest::new(media_type, body);
-        let got = &manifest.descriptor.digest;
-        // a captive portal answers 200 with a page; whatever is kept must at least be JSON
-        if serde_json::from_slice::<serde::de::IgnoredAny>(&manifest.bytes).is_err() {
-            let media_type = &manifest.descriptor.media_type;
-            return Err(Error::protocol(registry, format!("what came as a manifest ({media_type}) is not JSON")));
+        let announced: Option<Digest> =
+            response.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let Some(error) = content_length(response.headers()).and_then(|size| too_large(registry, size)) {
+            return Err(error);
         }
-        if announced.is_some_and(|announced: Digest| announced != *got) {
-            return Err(Error::protocol(registry, format!("bytes of digest {got} came under another digest's name")));
+        let bytes = self.collect(registry, registry.as_str(), response.into_body(), LONGEST_MANIFEST).await?;
+        let (asked, name) = match request.reference {
+            Reference::Digest(digest) => (true, Some(digest)),
+            Reference::Tag(_) => (false, announced.as_ref()),
+        };
+        // whatever is kept must be what a manifest can be; what has the digest that was asked for is what was asked for
+        if !asked && !is_manifest(&bytes) {
+            let words = format!("what came as a manifest ({media_type}) is not JSON, or no manifest");
+            return Err(Error::protocol(registry, words));
         }
-        Ok(manifest)
+        let Some(name) = name else {
+            return Ok(Manifest::new(media_type, bytes));
+        };
+        let got = Digest::of(&bytes);
+        Manifest::named(media_type, bytes, name)
+            .ok_or_else(|| Error::protocol(registry, format!("bytes of digest {got} came for {name}")))
     }
 }
 
-fn manifest_question<'a>(
-    method: Method,
-    repository: &'a Repository,
-    reference: &Reference,
-    accept: &'a Accept,
-    client: &'a str,
-) -> Question<'a> {
+/// Whether an answer is a page for people: no manifest is one, and what a guest network shows in its place is.
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|media_type| media_type.as_str() == "text/html")
+}
+
+/// What every manifest has one of. Which of them, differs: an artifact has no version, an old image no media type.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Telltale {
+    schema_version: Option<IgnoredAny>,
+    media_type: Option<IgnoredAny>,
+    manifests: Option<IgnoredAny>,
+}
+
+/// Whether bytes can be a manifest: a JSON object with one of the fields that manifests have.
+fn is_manifest(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Telltale>(bytes)
+        .is_ok_and(|found| found.schema_version.or(found.media_type).or(found.manifests).is_some())
+}
+
+/// Whether what was told of `digest` is about what was asked for.
+fn is_of(digest: &Digest, reference: &Reference) -> bool {
+    match reference {
+        Reference::Digest(asked) => asked == digest,
+        Reference::Tag(_) => true,
+    }
+}
+
+fn too_large(registry: &Registry, size: u64) -> Option<Error> {
+    (size > LONGEST_MANIFEST as u64).then(|| Error::TooLarge { registry: registry.clone(), most: LONGEST_MANIFEST })
+}
+
+fn manifest_question(method: Method, request: ManifestRequest<'_>) -> Question<'_> {
+    let ManifestRequest { repository, reference, accept, client } = request;
     let (path, accept) = (format!("manifests/{reference}"), Some(accept.as_str()));
     Question { method, repository, path, accept, range: None, client }
 }

@@ -5,14 +5,21 @@
 
 mod authorize;
 mod blob;
+mod blob_size;
+mod breaker;
 mod challenge;
 mod dial;
 mod error;
 mod manifest;
+mod patience;
 mod relay;
+mod send;
 mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
@@ -27,14 +34,16 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use crate::{
     config::{self, Config},
     credentials::{self, Credential, Credentials},
-    oci::{Registry, Repository, UpstreamError},
+    oci::{Registry, Repository, Tag, UpstreamError},
 };
 use authorize::{Authorization, Authorizations};
+use breaker::Breakers;
 use dial::Dialer;
 
 pub use blob::{BlobBody, BlobQuestion, Storage};
 pub use error::{Error, Refusal};
-pub use manifest::Head;
+pub use manifest::{Head, ManifestRequest};
+pub use patience::Patience;
 pub use relay::Relayed;
 pub use tls::Error as TlsError;
 
@@ -50,6 +59,7 @@ pub struct Upstream {
     config: Arc<Config>,
     credentials: Arc<Credentials>,
     authorizations: Authorizations,
+    breakers: Breakers,
 }
 
 /// One question to a registry, before credentials.
@@ -76,13 +86,41 @@ impl Upstream {
             .enable_http1()
             .wrap_connector(Dialer::new(&config.upstream));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let authorizations = Authorizations::default();
-        Ok(Self { client, config, credentials, authorizations })
+        let (authorizations, breakers) = Default::default();
+        Ok(Self { client, config, credentials, authorizations, breakers })
+    }
+
+    /// Patience as the configuration has it, from now on.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.config.upstream.retry_for, Instant::now())
+    }
+
+    /// Whether the configuration says that this tag never moves.
+    #[must_use]
+    pub fn is_immutable(&self, repository: &Repository, tag: &Tag) -> bool {
+        let rule = credentials::rule(&self.config, &repository.registry);
+        let mut patterns = rule.iter().flat_map(|rule| &rule.immutable);
+        patterns.any(|pattern| pattern.matches(repository.name.as_str(), tag.as_str()))
+    }
+
+    /// After how long an image that is served from the cache is to be asked for; `None` is never.
+    #[must_use]
+    pub fn touch_after(&self) -> Option<Duration> {
+        let after = self.config.upstream.touch_after;
+        (!after.is_zero() && !self.config.cache.offline).then_some(after)
+    }
+
+    /// Whether the configuration says that nothing is asked.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.config.cache.offline
     }
 
     /// Asks with the credentials there are; renews them once if the registry says that they are over.
     async fn ask(&self, question: &Question<'_>) -> Result<Response<Incoming>, Error> {
         let repository = question.repository;
+        self.may_ask(&repository.registry)?;
         let mut credential = self.credentials.get(&repository.registry).await.map_err(Error::Credentials)?;
         let mut authorization = match self.known_authorization(repository, &credential).await {
             Err(Error::Unreachable { .. } | Error::Refused(_) | Error::Protocol { .. }) => {
@@ -183,22 +221,6 @@ impl Upstream {
         rule.and_then(|rule| rule.endpoint.as_ref()).is_some_and(|endpoint| !endpoint.tls)
     }
 
-    /// Sends a request and waits for the head of the answer. Once more if the connection ended instead: an idle one may be
-    /// closed by the other side just as it is taken up again, and nothing that is asked here changes anything.
-    async fn send(&self, request: Request<Empty<Bytes>>, registry: &Registry) -> Result<Response<Incoming>, Error> {
-        let host = request.uri().host().unwrap_or_default().to_owned();
-        let again = request.clone();
-        let mut sent = self.timed(self.client.request(request)).await;
-        if matches!(&sent, Some(Err(error)) if !error.is_connect()) {
-            sent = self.timed(self.client.request(again)).await;
-        }
-        match sent {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(source)) => Err(Error::unreachable(registry, &host, source)),
-            None => Err(Error::silent(registry, &host, self.idle_timeout())),
-        }
-    }
-
     /// Reads a body that is to be short; `host` is who sends it.
     async fn collect(&self, registry: &Registry, host: &str, mut body: Incoming, most: usize) -> Result<Bytes, Error> {
         let mut collected = BytesMut::new();
@@ -210,10 +232,7 @@ impl Upstream {
             };
             let bytes = frame.into_data().unwrap_or_default();
             if collected.len() + bytes.len() > most {
-                return Err(Error::protocol(
-                    registry,
-                    format!("an answer is longer than the {most} bytes it may have"),
-                ));
+                return Err(Error::TooLarge { registry: registry.clone(), most });
             }
             collected.extend_from_slice(&bytes);
         }

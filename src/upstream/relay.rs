@@ -32,7 +32,7 @@ impl Upstream {
         let registry = &repository.registry;
         let question =
             Question { method: Method::GET, repository, path: path.to_owned(), accept: None, range: None, client };
-        let response = self.ask(&question).await?;
+        let response = self.ask_patiently(&question, Some(self.patience())).await?;
         if response.status() != StatusCode::OK {
             return Err(Error::Refused(self.refusal(repository, response).await));
         }

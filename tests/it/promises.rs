@@ -6,8 +6,15 @@ mod b03_breaks;
 mod b04_crash;
 mod b05_wrong_bytes;
 mod b06_healing;
+mod b08_head;
+mod b09_tokens;
+mod b10_freshness;
+mod b10_quiet;
+mod b11_errors;
 mod b13_bounds;
 mod b13_full_disk;
+mod b14_exact;
+mod causes;
 mod parallel;
 
 use crate::rig::{APP, Rig};

@@ -47,7 +47,7 @@ pub struct Rig {
     pub daemon: Daemon,
     /// The configuration beside the rig's own, for the next start.
     pub more: String,
-    /// Keys of its `[upstream]` table.
+    /// Lines of its `[upstream]` table, likewise; they replace the rig's own of the same keys.
     pub upstream: String,
 }
 
@@ -90,16 +90,11 @@ impl Rig {
 
     /// Starts with more configuration, as TOML tables.
     pub async fn with(more: &str) -> Self {
-        Self::with_both(more, "").await
+        Self::with_upstream(more, "").await
     }
 
-    /// Starts with more keys in the `[upstream]` table.
-    pub async fn with_upstream(upstream: &str) -> Self {
-        Self::with_both("", upstream).await
-    }
-
-    /// Starts with more tables, and more keys in the `[upstream]` table.
-    pub async fn with_both(more: &str, upstream: &str) -> Self {
+    /// Starts with more configuration, and with lines of its `[upstream]` table.
+    pub async fn with_upstream(more: &str, upstream: &str) -> Self {
         let ecr = FakeEcr::start().await;
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
@@ -406,14 +401,14 @@ impl Log {
 }
 
 fn write_config(ecr: &FakeEcr, dir: &Path, more: &str, upstream: &str) {
+    // a question is asked once, unless the test is about asking again
+    let own = ["idle_timeout = \"5s\"", "prefetch = 0", "retry_for = \"0s\""];
+    let own = own.into_iter().filter(|line| !upstream.contains(line.split(' ').next().unwrap()));
+    let lines: String = own.chain([upstream]).flat_map(|line| [line, "\n"]).collect();
     let (registry, s3) = (ecr.registry_address(), ecr.s3_address());
     let ca = dir.join("ca.pem").display().to_string();
-    // what a test sets itself is not set twice
-    let own = ["idle_timeout = \"5s\"", "prefetch = 0"].into_iter();
-    let own = own.filter(|line| line.split('=').next().is_some_and(|key| !upstream.contains(key.trim())));
-    let own: String = own.map(|line| format!("{line}\n")).collect();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\n{own}{upstream}\n[upstream.connect_to]\n\
+        "listen = \"127.0.0.1:0\"\n{more}\n[upstream]\nca_file = {ca:?}\n{lines}[upstream.connect_to]\n\
          \"*.dkr.ecr.*.amazonaws.com\" = \"{registry}\"\n\"public.ecr.aws\" = \"{registry}\"\n\
          \"*.s3.*.amazonaws.com\" = \"{s3}\"\n\"*.cloudfront.net\" = \"{s3}\"\n"
     );

@@ -10,7 +10,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// One uninterrupted 200 with the right bytes, whatever the rules do; how many bytes the storage sent.
 async fn invisible(rules: impl IntoIterator<Item = Rule>) -> (Rig, u64) {
-    let rig = Rig::with_upstream("idle_timeout = \"500ms\"").await;
+    let rig = Rig::with_upstream("", "idle_timeout = \"500ms\"").await;
     let digest = rig.ecr.push_blob(APP, blob(1));
     for rule in rules {
         rig.ecr.fault(rule);

@@ -218,14 +218,16 @@ fn b13_a_disk_that_is_full_is_made_room_on() {
 fn on_a_small_disk() {
     let Some(dir) = env::var_os(SMALL_DISK) else { return };
     let dir = Path::new(&dir);
-    let store = BlobStore::open(dir, Limits { min_free: Some(0), max_size: u64::MAX.try_into().ok(), ..Limits::default() });
+    let store =
+        BlobStore::open(dir, Limits { min_free: Some(0), max_size: u64::MAX.try_into().ok(), ..Limits::default() });
     let store = store.unwrap();
     let from: Repository = APP.parse().unwrap();
     let put = |bytes: &[u8]| -> io::Result<Digest> {
         let digest = Digest::of(bytes);
         let (writer, _) = store.write(&digest, &from)?;
         writer.write_at(0, bytes)?;
-        writer.commit(bytes.len() as u64).map_err(io::Error::other)?;
+        let verified = std::sync::Arc::new(writer).verify(bytes.len() as u64);
+        verified.and_then(longshore::store::VerifiedBlob::commit).map_err(io::Error::other)?;
         Ok(digest)
     };
     let mut digests: Vec<Digest> = (0..7).map(|seed| put(&vec![seed; BLOB]).unwrap()).collect();
@@ -240,7 +242,6 @@ fn on_a_small_disk() {
     let filler = fs::File::create(dir.join("filler")).unwrap();
     while io::Write::write_all(&mut &filler, &[0; 4096]).is_ok() {}
     drop(store.read(&hot).unwrap().unwrap());
-    store.note_contact(&from, &hot);
     store.flush();
     store.sweep().unwrap();
     assert!(put(&vec![51; BLOB]).is_err());

@@ -13,7 +13,7 @@ const LARGE: usize = 24 * MIB;
 
 /// Above one megabyte a blob is large here, and a connection brings five a second.
 async fn slow_origin() -> (Rig, String, Vec<u8>) {
-    let rig = Rig::with_upstream("parallel_above = \"1MiB\"").await;
+    let rig = Rig::with_upstream("", "parallel_above = \"1MiB\"").await;
     rig.ecr.set(Knob::S3ConnectionRate(Some(5 * MIB as u64)));
     let bytes = bytes(7, LARGE);
     let digest = rig.ecr.push_blob(APP, bytes.clone());
@@ -84,7 +84,7 @@ async fn a_reader_far_behind_the_front_gets_a_connection_of_its_own() {
 
 #[tokio::test]
 async fn a_limit_of_one_connection_is_kept() {
-    let rig = Rig::with_upstream("parallel_above = \"1MiB\"\nconnections_per_host = 1").await;
+    let rig = Rig::with_upstream("", "parallel_above = \"1MiB\"\nconnections_per_host = 1").await;
     rig.ecr.set(Knob::S3ConnectionRate(Some(40 * MIB as u64)));
     let bytes = bytes(7, LARGE);
     let digest = rig.ecr.push_blob(APP, bytes.clone());
