@@ -94,10 +94,12 @@ impl Cache {
 
     async fn tag(self: &Arc<Self>, question: &ManifestQuestion, tag: &Tag) -> Result<ManifestAnswer, Error> {
         let ManifestQuestion { repository, accept, .. } = question;
-        if let Some(descriptor) = self.tags.confirmed(repository, tag, accept)
-            && let Some(answer) = self.of_descriptor(question, descriptor).await
-        {
-            return Ok(answer);
+        if let Some(descriptor) = self.tags.confirmed(repository, tag, accept) {
+            if let Some(answer) = self.of_descriptor(question, descriptor).await {
+                return Ok(answer);
+            }
+            // what it points to is not to be had: it may have moved
+            self.tags.forget(repository, tag, accept);
         }
         let entries = self.readable_entries(repository, tag, accept).await;
         if self.upstream.is_immutable(repository, tag)
@@ -189,6 +191,13 @@ impl Cache {
             };
             return self.answer(question, found.map_err(Arc::new)?).await;
         };
+        // an earlier question may have been answered between the look at it and this one's start
+        if let Some(descriptor) = self.tags.confirmed(repository, tag, accept) {
+            let answer = self.answer(question, Head::Descriptor(descriptor)).await?;
+            if answer.manifest.is_some() {
+                return Ok(answer);
+            }
+        }
         let known = self.tag_entries(repository, tag, accept).await;
         let found = if *head || !known.is_empty() {
             self.upstream.head(request, patience.clone()).await
