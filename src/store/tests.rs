@@ -89,10 +89,7 @@ fn flip(store: &BlobStore, digest: &Digest, quietly: bool) {
 /// An image of one layer; its manifest, and the digests of config and layer.
 fn image(store: &BlobStore, seed: u8) -> (Manifest, [Digest; 2]) {
     let blobs = [put(store, seed, 300), put(store, seed, 9000)];
-    let text = format!(
-        r#"{{"config": {{"digest": "{}"}}, "layers": [{{"digest": "{}"}}]}}"#,
-        blobs[0], blobs[1]
-    );
+    let text = format!(r#"{{"config": {{"digest": "{}"}}, "layers": [{{"digest": "{}"}}]}}"#, blobs[0], blobs[1]);
     let manifest = Manifest::new(MediaType::new("application/vnd.oci.image.manifest.v1+json"), text.into());
     store.put_manifest(&repository(), &manifest).unwrap();
     (manifest, blobs)
@@ -166,7 +163,9 @@ fn the_least_recently_read_goes_first_also_after_a_restart() {
     let mut goes = Vec::new();
     while goes.len() < 6 {
         store.make_room(1).unwrap();
-        goes.extend((0..6).filter(|number| !goes.contains(number) && !has(&store, &blobs[*number])).collect::<Vec<_>>());
+        goes.extend(
+            (0..6).filter(|number| !goes.contains(number) && !has(&store, &blobs[*number])).collect::<Vec<_>>(),
+        );
     }
     assert_eq!(&goes[..5], [1, 3, 5, 0, 4]);
 }
@@ -359,7 +358,7 @@ fn the_scrub_finds_what_nobody_reads_and_remembers_what_it_saw() {
     assert_eq!(held.read_at, read_at, "it is no reader");
     assert!(held.verified_at.elapsed().unwrap() < DAY);
     store.suspect(&young);
-    store.scrub(Duration::ZERO, 1);
+    assert!(!store.scrub(Duration::ZERO, 1));
     assert!(!has(&store, &young));
 }
 
@@ -452,7 +451,7 @@ fn times_of_contact_outlast_a_restart() {
     store.stop();
     drop(store);
     let at = open(dir.path()).contact(&repository(), &digest).unwrap();
-    assert!(at.elapsed().unwrap() < Duration::from_secs(60));
+    assert!(at.elapsed().unwrap() < Duration::from_mins(1));
     fs::write(dir.path().join("contacts"), "99999999999999999999 a\nx\n5 b@c\n18446744073709551615 d\n").unwrap();
     assert_eq!(open(dir.path()).contact(&repository(), &digest), None);
 }
@@ -461,7 +460,8 @@ fn times_of_contact_outlast_a_restart() {
 fn a_folder_full_of_rubbish_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let blob = put(&open(dir.path()), 1, 5000);
-    let rubbish = ["content-v2/sha256/aa", "content-v2/x", "index-v5/aa/bb", "index-v5/00/00", "quarantine/x", "staging/y"];
+    let rubbish =
+        ["content-v2/sha256/aa", "content-v2/x", "index-v5/aa/bb", "index-v5/00/00", "quarantine/x", "staging/y"];
     for folder in rubbish {
         fs::create_dir_all(dir.path().join(folder)).unwrap();
         fs::write(dir.path().join(folder).join("rubbish"), b"\n\xff\t\0").unwrap();

@@ -76,7 +76,7 @@ async fn b13_two_repositories_that_share_a_layer_never_get_an_empty_body() {
 
 #[tokio::test]
 async fn b13_what_is_open_in_flight_or_pinned_survives() {
-    let mut rig = Rig::with("[cache]\nmax_size = \"20MB\"").await;
+    let mut rig = Rig::with("[cache]\nmax_size = \"44MB\"").await;
     let pinned = rig.ecr.push_image(APP, "pinned", Image::index(["linux/amd64", "linux/arm64"]).layers(2, BLOB));
     let before = rig.pull(APP, "pinned").await;
     rig.daemon.kill();
@@ -86,10 +86,11 @@ async fn b13_what_is_open_in_flight_or_pinned_survives() {
     drop(pins);
     rig.restart();
     // more than the buffers between here and there hold
-    let large = vec![99; 12_000_000];
+    let large = vec![99; 32_000_000];
     let opened = format!("/v2/{APP}/blobs/{}", rig.ecr.push_blob(APP, large.clone()));
     rig.get(&opened).await.ok();
     let reading = rig.open("GET", &opened, &[]).await;
+    assert_eq!(reading.headers()["x-longshore-cache"], "hit");
     let in_flight = rig.ecr.push_blob(APP, vec![98; BLOB]);
     let fault = rig.ecr.fault(Rule::on(Listener::S3).digest(&in_flight).hold_after(300_000));
     let flying = rig.open("GET", &format!("/v2/{APP}/blobs/{in_flight}"), &[]).await;
@@ -218,7 +219,8 @@ fn b13_a_disk_that_is_full_is_made_room_on() {
 fn on_a_small_disk() {
     let Some(dir) = env::var_os(SMALL_DISK) else { return };
     let dir = Path::new(&dir);
-    let store = BlobStore::open(dir, Limits { min_free: Some(0), max_size: u64::MAX.try_into().ok(), ..Limits::default() });
+    let store =
+        BlobStore::open(dir, Limits { min_free: Some(0), max_size: u64::MAX.try_into().ok(), ..Limits::default() });
     let store = store.unwrap();
     let from: Repository = APP.parse().unwrap();
     let put = |bytes: &[u8]| -> io::Result<Digest> {
