@@ -70,6 +70,7 @@ impl BlobStore {
         if let Err(error) = moved {
             tracing::warn!(path = %path.display(), %error, "damaged content could not be deleted; it is not served");
         }
+        self.remove_content_record(&changing, digest);
         // its day begins now; one that keeps its time goes with the next sweep
         let _ = fs::File::open(to).and_then(|file| file.set_modified(SystemTime::now()));
     }

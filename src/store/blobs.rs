@@ -11,12 +11,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use super::{
     Limits, OpenError,
-    contents::{Contents, Held, Table},
+    contents::{Contents, Doubt, Held, Table},
     folder,
     leases::{Lease, Leases},
     limits::{self, Bounds},
@@ -57,8 +57,8 @@ pub(super) struct Inner {
     pub(super) writing: Mutex<HashSet<Digest>>,
     /// bytes of the disk that what is being written takes
     staged: AtomicU64,
-    /// held by whoever sweeps
-    pub(super) sweeping: Mutex<()>,
+    /// held by whoever sweeps; when a sweep last looked for dead records
+    pub(super) sweeping: Mutex<Option<Instant>>,
     changing: Mutex<()>,
     _lock: File,
 }
@@ -129,9 +129,11 @@ impl BlobStore {
             self.discard(digest, "it has not the size it was verified with");
             return Ok(None);
         }
-        let must_be_verified = known.is_in_doubt(metadata.modified()?, is_only, now);
-        if must_be_verified && !self.verify_now(digest)? {
-            return Ok(None);
+        match known.doubt(metadata.modified()?, is_only, now) {
+            Doubt::None => {}
+            Doubt::Meanwhile => self.suspect(digest),
+            Doubt::Now if self.verify_now(digest)? => {}
+            Doubt::Now => return Ok(None),
         }
         Ok(Some(BlobReader { file: Arc::new(file), size: known.size, _lease: lease }))
     }
@@ -212,6 +214,7 @@ impl BlobStore {
             }
             _ => {}
         });
+        self.remove_content_record(&changing, digest);
     }
 
     /// Where content of this digest lies when it is finished: cacache's content path, which a test compares.

@@ -36,13 +36,28 @@ pub(super) struct Held {
     pub(super) is_read_since: bool,
 }
 
+/// Whether content has to be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    None,
+    /// Before it is served.
+    Now,
+    /// While it is served.
+    Meanwhile,
+}
+
 impl Held {
-    /// Whether it has to be verified before it is served: its file was changed at another time than by us, or it is asked
-    /// for again right after it was read (see [`SOON`]). `is_only` is whether nobody else reads it now.
-    pub(super) fn is_in_doubt(&self, changed_at: SystemTime, is_only: bool, now: SystemTime) -> bool {
+    /// Content is in doubt when its file was changed at another time than by us, or when it is asked for again right after
+    /// it was read (see [`SOON`]). `is_only` is whether nobody else reads it now.
+    pub(super) fn doubt(&self, changed_at: SystemTime, is_only: bool, now: SystemTime) -> Doubt {
         let is_within = |at: SystemTime, limit| now.duration_since(at).is_ok_and(|age| age < limit);
-        let is_asked_again = is_only && is_within(self.read_at, SOON) && self.size <= WAITED_FOR;
-        changed_at != self.changed_at || (is_asked_again && !is_within(self.verified_at, LATELY))
+        let is_asked_again = is_only && is_within(self.read_at, SOON) && !is_within(self.verified_at, LATELY);
+        match (changed_at == self.changed_at, is_asked_again) {
+            (false, _) => Doubt::Now,
+            (true, true) if self.size <= WAITED_FOR => Doubt::Now,
+            (true, true) => Doubt::Meanwhile,
+            (true, false) => Doubt::None,
+        }
     }
 
     /// Whether it was not verified since a daemon died.
@@ -164,6 +179,21 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH;
         let from = Some(Arc::new(from.parse().unwrap()));
         Held { size: taken, taken, read_at: at, verified_at: at, changed_at: at, from, is_read_since: false }
+    }
+
+    #[test]
+    fn content_is_doubted_for_a_reason_only() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1000);
+        let old = Held { read_at: now, ..held(10, "a.test") };
+        let changed_at = old.changed_at;
+        assert_eq!(old.doubt(now, true, now), Doubt::Now, "somebody changed the file");
+        assert_eq!(old.doubt(changed_at, true, now), Doubt::Now, "asked for again at once");
+        assert_eq!(old.doubt(changed_at, false, now), Doubt::None, "others read it at the same time");
+        assert_eq!(old.doubt(changed_at, true, now + SOON), Doubt::None, "the last reader was content");
+        let verified = Held { verified_at: now, ..old.clone() };
+        assert_eq!(verified.doubt(changed_at, true, now), Doubt::None, "it was verified just now");
+        let large = Held { size: 10 * WAITED_FOR, ..old };
+        assert_eq!(large.doubt(changed_at, true, now), Doubt::Meanwhile, "nobody waits for so much");
     }
 
     #[test]

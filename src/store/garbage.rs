@@ -19,9 +19,8 @@ impl BlobStore {
     /// the index small and counts anew.
     pub fn collect_garbage(&self) -> io::Result<Removed> {
         let before = walk::taken_below(&self.inner().dir);
-        let mut removed = Removed::default();
-        let mut catalog = self.catalog();
-        self.drop_dead_records(&mut catalog, &mut removed)?;
+        let (catalog, manifests) = self.drop_dead_records()?;
+        let mut removed = Removed { manifests, ..Removed::default() };
         for digest in self.unreferred(catalog) {
             removed.blobs += u64::from(self.evict(&digest, "nothing refers to it").is_some());
         }
@@ -40,13 +39,15 @@ impl BlobStore {
         Ok(removed)
     }
 
-    fn drop_dead_records(&self, catalog: &mut Catalog, removed: &mut Removed) -> io::Result<()> {
-        let mut dead = Vec::new();
+    /// Deletes records of content and manifests that are gone, and tags that point to none. Returns what is left, and how
+    /// many manifests went.
+    pub(super) fn drop_dead_records(&self) -> io::Result<(Catalog, u64)> {
+        let (mut catalog, mut dead, mut manifests) = (self.catalog(), Vec::new(), 0);
         catalog.manifests.retain(|(repository, digest), _| {
             let is_here = self.table().contains(digest);
             if !is_here {
                 dead.push(records::manifest_key(repository, digest));
-                removed.manifests += 1;
+                manifests += 1;
             }
             is_here
         });
@@ -63,18 +64,20 @@ impl BlobStore {
         });
         for key in dead {
             let changing = self.changing();
-            // placed since: content and its record go in under the same lock
-            let is_alive = key.strip_prefix("content ").and_then(|digest| digest.parse().ok());
-            if !is_alive.is_some_and(|digest: Digest| self.table().contains(&digest)) {
+            // placed since: content goes in with its record, or before that of its manifest
+            let digest = key.rsplit([' ', '@']).next().and_then(|digest| digest.parse().ok());
+            if !digest.is_some_and(|digest: Digest| self.table().contains(&digest)) {
                 self.remove_record(&changing, &key)?;
             }
         }
-        Ok(())
+        Ok((catalog, manifests))
     }
 
     fn unreferred(&self, catalog: Catalog) -> Vec<Digest> {
         let mut referred = HashSet::new();
-        catalog.manifests.into_keys().for_each(|(_, digest)| self.reach(digest, &mut referred));
+        for (_, digest) in catalog.manifests.into_keys() {
+            self.reach(digest, &mut referred);
+        }
         let now = SystemTime::now();
         let is_quiet = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age >= UNDER_WAY);
         let table = self.table();

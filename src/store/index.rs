@@ -53,7 +53,14 @@ fn last_word(text: &[u8]) -> Option<(&str, Record)> {
     })
 }
 
-/// Reads one bucket; makes it small if its dead lines outweigh the live one, and deletes it if its key is deleted.
+/// Reads one bucket.
+pub(super) fn read(path: &Path) -> io::Result<Option<Record>> {
+    let text = fs::read(path)?;
+    Ok(last_word(&text).map(|(_, record)| record).filter(|record| record.integrity.is_some()))
+}
+
+/// Reads one bucket; makes it small if its dead lines outweigh the live one, and deletes it if its key is deleted. Nobody
+/// else may write it meanwhile.
 pub(super) fn read_and_compact(path: &Path) -> io::Result<Option<Record>> {
     let text = fs::read(path)?;
     let Some((line, record)) = last_word(&text) else { return Ok(None) };
@@ -62,12 +69,12 @@ pub(super) fn read_and_compact(path: &Path) -> io::Result<Option<Record>> {
         let _ = fs::remove_file(path);
         return Ok(None);
     }
-    let live = line.len() + 1;
-    if text.len() - live.min(text.len()) > live {
-        let kept = rewrite(path, line);
-        if let Err(error) = kept {
-            tracing::debug!(path = %path.display(), %error, "a record could not be compacted");
-        }
+    // the line and the break before it
+    let needed = line.len() + 1;
+    if text.len() > 2 * needed
+        && let Err(error) = rewrite(path, line)
+    {
+        tracing::debug!(path = %path.display(), %error, "a record could not be compacted");
     }
     Ok(Some(record))
 }

@@ -184,7 +184,9 @@ impl BlobStore {
             self.remove_record(&self.changing(), &records::tag_key(repository, tag))?;
         }
         let mut reached = HashSet::new();
-        goes.iter().for_each(|digest| self.reach((*digest).clone(), &mut reached));
+        for digest in &goes {
+            self.reach((*digest).clone(), &mut reached);
+        }
         self.drop_reached(repository, catalog, &goes, &reached).map(Some)
     }
 
@@ -214,7 +216,9 @@ impl BlobStore {
             }
         }
         let mut kept = HashSet::new();
-        catalog.manifests.into_keys().for_each(|(_, digest)| self.reach(digest, &mut kept));
+        for (_, digest) in catalog.manifests.into_keys() {
+            self.reach(digest, &mut kept);
+        }
         for digest in reached.difference(&kept) {
             let is_manifest = goes.contains(&digest) || !self.referred(digest).blobs.is_empty();
             if let Some(bytes) = self.evict(digest, "its image was removed") {

@@ -115,7 +115,9 @@ impl BlobStore {
                 Reference::Digest(_) => Vec::new(),
             };
             let roots = if tagged.is_empty() { vec![pin.digest.clone()] } else { tagged };
-            roots.into_iter().for_each(|root| self.reach(root, &mut pinned));
+            for root in roots {
+                self.reach(root, &mut pinned);
+            }
         }
         self.table().pinned = pinned;
     }

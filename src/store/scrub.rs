@@ -81,7 +81,10 @@ impl Verifying {
 impl BlobStore {
     /// Has content verified at once: somebody has reason to doubt it.
     pub fn suspect(&self, digest: &Digest) {
-        self.scrub_state().suspects.push_back(digest.clone());
+        let mut scrub = self.scrub_state();
+        if !scrub.suspects.contains(digest) {
+            scrub.suspects.push_back(digest.clone());
+        }
         self.inner().doubt.notify_one();
     }
 
@@ -92,6 +95,7 @@ impl BlobStore {
 
     /// Goes on with the scrub: what is in doubt, then what was not verified for `every` (zero: nothing), reading about
     /// `budget` bytes. True if there is more to do.
+    #[must_use]
     pub fn scrub(&self, every: Duration, budget: u64) -> bool {
         while let Some(digest) = { self.scrub_state().suspects.pop_front() } {
             // what cannot be read is told of there

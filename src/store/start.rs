@@ -86,7 +86,9 @@ impl BlobStore {
         if !found.is_partial {
             let gone: Vec<Digest> =
                 table.iter().map(|(digest, _)| digest).filter(|digest| !files.contains_key(digest)).cloned().collect();
-            gone.iter().for_each(|digest| drop(table.remove(digest)));
+            for digest in gone {
+                table.remove(&digest);
+            }
         }
         files.retain(|digest, _| !table.contains(digest));
         let unknown: u64 = files.values().sum();

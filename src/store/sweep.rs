@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     sync::{PoisonError, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::{debug, info, warn};
@@ -17,6 +17,10 @@ use crate::oci::{Digest, Registry};
 
 /// How far below its bound a sweep brings the folder, so that sweeps are rare: a tenth.
 const HEADROOM: u64 = 10;
+/// The part of the bound that records and folders may take before a sweep looks for dead ones: a fifth.
+const RECORDS: u64 = 5;
+/// All records are read for it: once a day.
+const RECORDS_SEEN: Duration = Duration::from_hours(24);
 /// Content that turned out wrong is kept so long for whoever wants to know why.
 const QUARANTINE: Duration = Duration::from_hours(24);
 /// A download that nobody took up for so long is not worth its room.
@@ -77,7 +81,7 @@ impl BlobStore {
     /// Does what is to be done now and then: heals the table if somebody deleted the folder, brings read times to the
     /// disk, deletes what there is too much of. Returns how many bytes went.
     pub fn sweep(&self) -> io::Result<u64> {
-        let _one_at_a_time = self.inner().sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records_seen = self.inner().sweeping.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.inner().dir.join(walk::CONTENT).exists() && self.table().len() > 0 {
             warn!("somebody deleted the content of the cache folder; it fills again");
             self.recount();
@@ -95,6 +99,12 @@ impl BlobStore {
             self.drop_contents(&mut swept, "least recently read, over its registry's max_size", (need, goal), is_meant);
         }
         let bounds = &self.inner().bounds;
+        // content takes its own record along; manifests and tags that point nowhere would gather for ever
+        let is_much = self.inner().tree.load(Ordering::Relaxed) > bounds.max_size / RECORDS;
+        if is_much && records_seen.is_none_or(|seen| seen.elapsed() >= RECORDS_SEEN) {
+            *records_seen = Some(Instant::now());
+            self.drop_dead_records()?;
+        }
         let goal = bounds.max_size - bounds.max_size / HEADROOM;
         if self.held() > bounds.max_size {
             self.free_up(&mut swept, "least recently read, over max_size", self.held() - goal, goal);

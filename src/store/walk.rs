@@ -46,8 +46,21 @@ impl Found {
     }
 }
 
-/// Looks at content and index of the folder `dir`, and shows every record to `see`.
+/// Looks at content and index of the folder `dir`, at both at once, shows every record to `see`, and makes the index small:
+/// nobody may change it meanwhile.
 pub(super) fn walk(dir: &Path, see: &mut dyn FnMut(Record)) -> Found {
+    let (mut found, of_index) = std::thread::scope(|scope| {
+        let contents = scope.spawn(|| contents(dir));
+        let of_index = index(dir, index::read_and_compact, see);
+        // a walk that died has seen nothing whole
+        (contents.join().unwrap_or_else(|_| Found { is_partial: true, ..Found::default() }), of_index)
+    });
+    found.tree += of_index.tree;
+    found.is_partial |= of_index.is_partial;
+    found
+}
+
+fn contents(dir: &Path) -> Found {
     let mut found = Found::default();
     found.tree += below(&dir.join(CONTENT), &|path| path.file_name().is_none_or(|name| name != "sha256"));
     each_leaf(&dir.join(CONTENT).join("sha256"), &mut found, &mut |found, [first, second, file], metadata| {
@@ -57,13 +70,21 @@ pub(super) fn walk(dir: &Path, see: &mut dyn FnMut(Record)) -> Found {
             None => found.tree += metadata.blocks() * BLOCK,
         }
     });
+    found
+}
+
+/// Looks at the index of the folder `dir`, and shows every record to `see`.
+fn index(dir: &Path, read: impl Fn(&Path) -> io::Result<Option<Record>>, see: &mut dyn FnMut(Record)) -> Found {
+    let mut found = Found::default();
     each_leaf(&dir.join(index::FOLDER), &mut found, &mut |found, [first, second, file], metadata| {
         let path = file.path();
         if !index::is_bucket(first, second, file) {
             found.tree += metadata.blocks() * BLOCK;
             return;
         }
-        match index::read_and_compact(&path) {
+        match read(&path) {
+            // deleted since the folder was read
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Ok(record) => record.into_iter().for_each(&mut *see),
             Err(error) => found.passed_over(&path, &error),
         }
@@ -75,15 +96,8 @@ pub(super) fn walk(dir: &Path, see: &mut dyn FnMut(Record)) -> Found {
 
 /// Shows every record of the folder `dir` to `see`.
 pub(super) fn records(dir: &Path, see: &mut dyn FnMut(Record)) {
-    let mut found = Found::default();
-    each_leaf(&dir.join(index::FOLDER), &mut found, &mut |found, [first, second, file], _| {
-        if index::is_bucket(first, second, file) {
-            match index::read_and_compact(&file.path()) {
-                Ok(record) => record.into_iter().for_each(&mut *see),
-                Err(error) => found.passed_over(&file.path(), &error),
-            }
-        }
-    });
+    // what could not be read was told of; what it takes does not matter here
+    let _ = index(dir, index::read, see);
 }
 
 type Leaf<'a> = dyn FnMut(&mut Found, [&DirEntry; 3], &Metadata) + 'a;

@@ -310,8 +310,8 @@ impl BlobWriter {
     fn count(&self) -> io::Result<()> {
         let taken = self.file.metadata()?.blocks() * BLOCK;
         let before = self.staged.swap(taken, Ordering::Relaxed);
-        self.store.staged(taken);
-        self.store.unstaged(before);
+        self.store.staged(taken.saturating_sub(before));
+        self.store.unstaged(before.saturating_sub(taken));
         Ok(())
     }
 }

@@ -165,7 +165,7 @@ async fn content_that_is_being_read_is_not_swept() {
         std::sync::Arc::new(writer).verify(bytes.len() as u64).unwrap().commit().unwrap();
         digest
     };
-    let (one, other) = (put(&[1; 50_000]), put(&[2; 50_000]));
+    let (one, other) = (put(&vec![1; 50_000]), put(&vec![2; 50_000]));
     let open = store.read(&one).unwrap().unwrap();
     let _ = store.read(&other).unwrap();
     assert!(store.sweep().unwrap() >= 50_000);
