@@ -246,7 +246,13 @@ impl Cache {
     }
 
     async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Option<Manifest> {
-        let (store, repository, digest) = (self.store.clone(), repository.clone(), digest.clone());
-        look(move || store.manifest(&repository, &digest)).await
+        if let Some(manifest) = self.recall.get(repository, digest, Instant::now()) {
+            return Some(manifest);
+        }
+        let begun = self.recall.begin();
+        let (store, of, wanted) = (self.store.clone(), repository.clone(), digest.clone());
+        let manifest = look(move || store.manifest(&of, &wanted)).await?;
+        self.recall.put(begun, repository, &manifest, Instant::now());
+        Some(manifest)
     }
 }

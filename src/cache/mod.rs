@@ -7,6 +7,7 @@ mod extents;
 mod fill;
 mod fills;
 mod manifest;
+mod recall;
 
 use std::{io, sync::Arc};
 
@@ -25,6 +26,7 @@ pub use manifest::{ManifestAnswer, ManifestQuestion};
 
 use fills::Fills;
 use manifest::Tags;
+use recall::Recall;
 
 /// How an answer came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,7 @@ pub struct Cache {
     upstream: Arc<Upstream>,
     fills: Fills,
     tags: Tags,
+    recall: Recall,
 }
 
 impl Cache {
@@ -86,7 +89,7 @@ impl Cache {
     pub fn new(store: BlobStore, upstream: Upstream, config: &config::Cache) -> Arc<Self> {
         let upstream = Arc::new(upstream);
         let fills = Fills::new(store.clone(), Arc::clone(&upstream));
-        Arc::new(Self { store, upstream, fills, tags: Tags::new(config) })
+        Arc::new(Self { store, upstream, fills, tags: Tags::new(config), recall: Recall::default() })
     }
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.
@@ -129,6 +132,11 @@ impl Cache {
     /// Passes a question on that is not for the cache, such as `tags/list?n=10`.
     pub async fn relay(&self, repository: &Repository, path: &str, client: &str) -> Result<Relayed, Error> {
         Ok(self.upstream.relay(repository, path, client).await.map_err(Arc::new)?)
+    }
+
+    /// Content of this digest was dropped from the store: no copy of it in memory is served any more.
+    pub fn forget_content(&self, digest: &Digest) {
+        self.recall.forget(digest);
     }
 
     /// Ends the downloads under way; what they fetched is dropped.
