@@ -90,20 +90,6 @@ async fn b07_a_file_cut_under_a_running_answer_breaks_it_and_heals() {
 }
 
 #[tokio::test]
-async fn b07_no_byte_of_a_warm_blob_passes_through_the_memory_of_the_daemon() {
-    let rig = Rig::start().await;
-    let bytes = bytes(64 * MIB);
-    let path = warm(&rig, &bytes).await;
-    let before = faults(rig.daemon.id());
-    for _ in 0..2 {
-        assert!(rig.get(&path).await.ok().body.unwrap() == bytes);
-    }
-    // reading them into memory or through a mapping takes thousands
-    let faults = faults(rig.daemon.id()) - before;
-    assert!(faults < 500, "{faults} pages were touched");
-}
-
-#[tokio::test]
 async fn b07_a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
     let rig = Rig::start().await;
     let bytes = bytes(32 * MIB);
@@ -146,13 +132,6 @@ async fn b07_slow_readers_of_a_cold_blob_cost_no_memory_and_get_every_byte() {
     for raw in &mut slow {
         assert!(raw.body(bytes.len() - 100_000).await == bytes[100_000..]);
     }
-}
-
-/// Pages the process touched for the first time: the tenth field of its `stat`, the name in brackets being the second.
-fn faults(process: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields.split_whitespace().nth(7).unwrap().parse().unwrap()
 }
 
 /// Memory of the process that no file stands behind.
