@@ -182,12 +182,16 @@ impl FillReader {
         let to = readable.min(self.end).min(at + PIECE);
         if to > at {
             self.at = to;
-            let file = self.fill.file.get().expect("the file is published before the first extent");
-            return Some(Ok(Piece::File { file: Arc::clone(file), range: at..to }));
+            return Some(Ok(self.piece(at..to)));
         }
         match outcome {
             Some(Err(error)) => Some(Err(error)),
             _ => None,
         }
+    }
+
+    fn piece(&self, range: Range<u64>) -> Piece {
+        let file = self.fill.file.get().expect("the file is published before the first extent");
+        Piece::File { file: Arc::clone(file), range }
     }
 }

@@ -16,7 +16,7 @@ const BOUND: usize = 16 * 1024 * 1024;
 /// What an entry costs beside the manifest's bytes: names, digests and the table's own.
 const ENTRY: usize = 512;
 /// How long the store is not asked.
-const BELIEVED: Duration = Duration::from_secs(60);
+const BELIEVED: Duration = Duration::from_mins(1);
 
 /// Manifests in memory.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use crate::{
 const MIB: usize = 1024 * 1024;
 
 fn bytes(size: usize) -> Vec<u8> {
-    (0..u32::try_from(size).unwrap()).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+    (0..u32::try_from(size).unwrap()).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
 async fn warm(rig: &Rig, bytes: &[u8]) -> String {

@@ -11,7 +11,9 @@ const SIZE: usize = 3_000_000;
 const MIB: usize = 1024 * 1024;
 
 fn bytes(size: usize, seed: u32) -> Vec<u8> {
-    (0..u32::try_from(size).unwrap()).map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as u8).collect()
+    (0..u32::try_from(size).unwrap())
+        .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed << 20) >> 24) as u8)
+        .collect()
 }
 
 fn upstream_bytes(rig: &Rig) -> u64 {
