@@ -13,6 +13,7 @@ mod limits;
 mod manifest;
 mod plan;
 mod reader;
+mod recall;
 mod records;
 mod sizes;
 mod tags;
@@ -36,6 +37,7 @@ pub use manifest::{ManifestAnswer, ManifestQuestion};
 pub use reader::{FillReader, Piece};
 
 use fills::Fills;
+use recall::Recall;
 use sizes::Sizes;
 use tags::Tags;
 
@@ -99,6 +101,7 @@ pub struct Cache {
     /// What is asked upstream with nobody waiting.
     background: TaskTracker,
     stop: CancellationToken,
+    recall: Recall,
 }
 
 impl Cache {
@@ -109,9 +112,9 @@ impl Cache {
         let fills = Fills::new(store.clone(), Arc::clone(&upstream), config);
         let (fetches_ahead, turns) = (config.upstream.prefetch > 0, Semaphore::new(config.upstream.prefetch));
         let contacts = Arc::new(store.contacts());
-        let (sizes, background, stop) = Default::default();
+        let (sizes, recall, background, stop) = Default::default();
         let tags = Tags::new(&config.cache);
-        Arc::new(Self { store, upstream, fills, tags, fetches_ahead, turns, sizes, contacts, background, stop })
+        Arc::new(Self { store, upstream, fills, tags, fetches_ahead, turns, sizes, contacts, recall, background, stop })
     }
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.

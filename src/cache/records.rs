@@ -2,7 +2,10 @@
 //!
 //! Nothing here asks upstream. A store that refuses costs only the cache.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use super::{Cache, Error, blocking, look, manifest::ManifestAnswer, touch::manifest_key};
 use crate::{
@@ -75,7 +78,13 @@ impl Cache {
     }
 
     pub(super) async fn stored_manifest(&self, repository: &Repository, digest: &Digest) -> Option<Manifest> {
-        let (store, repository, digest) = (self.store.clone(), repository.clone(), digest.clone());
-        look(move || store.manifest(&repository, &digest)).await
+        let losses = self.store.touch(digest);
+        if let Some(manifest) = losses.and_then(|losses| self.recall.get(repository, digest, losses, Instant::now())) {
+            return Some(manifest);
+        }
+        let (store, of, wanted) = (self.store.clone(), repository.clone(), digest.clone());
+        let manifest = look(move || store.manifest(&of, &wanted)).await?;
+        losses.iter().for_each(|losses| self.recall.put(repository, &manifest, *losses, Instant::now()));
+        Some(manifest)
     }
 }

@@ -3,7 +3,10 @@
 //! The AWS SDK prints whole answers at its finer levels, tokens included, and warns with whole requests: it is held at
 //! `error` whatever is asked. What it warns of is said by `ecr` in words.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::OnceLock,
+};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
@@ -13,16 +16,37 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::BoxError;
+use super::{BoxError, lines::Lines};
 use crate::{config::LogFormat, environment};
 
 /// `off`, `error`, `warn`, `info`, `debug`, or directives as in `RUST_LOG`.
 const HELPER_VARIABLE: &str = "LONGSHORE_LOG";
 
-pub(super) fn start(format: LogFormat) -> Result<(), BoxError> {
+/// The daemon's lines.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Writes the last lines when it is dropped.
+#[must_use]
+pub(super) struct Flushed;
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Waits until every line is written.
+pub(super) fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
+}
+
+pub(super) fn start(format: LogFormat) -> Result<Flushed, BoxError> {
     let asked = EnvFilter::builder().with_default_directive(Level::INFO.into()).from_env()?;
     let filter = asked.and(filter_fn(is_harmless));
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = Lines::start(io::stderr())?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(LINES.get_or_init(|| lines).clone());
     let registry = tracing_subscriber::registry();
     match format {
         LogFormat::Text => {
@@ -30,7 +54,7 @@ pub(super) fn start(format: LogFormat) -> Result<(), BoxError> {
         }
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(filter)).try_init()?,
     }
-    Ok(())
+    Ok(Flushed)
 }
 
 /// The helper logs only for who asks: a client shows its standard error to people.

@@ -5,6 +5,7 @@
 mod config;
 mod credential;
 mod doctor;
+mod lines;
 mod log;
 mod login;
 mod logout;

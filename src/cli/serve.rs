@@ -32,7 +32,7 @@ const ENDED_BY_SIGNAL: i32 = 128;
 
 pub(super) fn run() -> Result<(), BoxError> {
     let loaded = environment::load()?;
-    log::start(loaded.config.log_format)?;
+    let _flushed = log::start(loaded.config.log_format)?;
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(serve(loaded));
     // a thread that waits for another process's lock must not hold this one back
@@ -94,6 +94,7 @@ fn stop_on_signals(stop: CancellationToken) -> Result<JoinHandle<()>, BoxError> 
             };
             if stop.is_cancelled() {
                 warn!("a second signal: ending at once");
+                log::flush();
                 process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
             }
             stop.cancel();

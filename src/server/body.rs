@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What is taken from a finished file at once.
-const PIECE: u64 = 1024 * 1024;
+const PIECE: u64 = 4 * 1024 * 1024;
 
 type Taken = (Box<Stream>, Option<Result<Bytes, cache::Error>>);
 type BoxedTake = Pin<Box<dyn Future<Output = Taken> + Send>>;

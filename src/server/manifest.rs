@@ -43,10 +43,9 @@ pub(super) async fn manifest(
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
-    let mut set = |name: HeaderName, value: String| {
-        let value = HeaderValue::from_str(&value).ok();
-        response.headers_mut().extend(value.map(|value| (name, value)));
-    };
+    let headers = response.headers_mut();
+    let mut set =
+        |name: HeaderName, value: String| headers.extend(HeaderValue::try_from(value).map(|value| (name, value)));
     set(CONTENT_TYPE, descriptor.media_type.to_string());
     if !is_known {
         set(CONTENT_LENGTH, descriptor.size.to_string());

@@ -121,8 +121,20 @@ mod tests {
     }
 
     #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_large_piece_is_marked_whole_and_a_small_one_is_copied() {
+        let (file, marks) = (file(&vec![1; 2_000_000]), Marks::default());
+        for (range, is_marked) in [(7..1_048_583, true), (100..40_000, true), (0..2_000, false)] {
+            let piece = Piece::File { file: Arc::clone(&file), range: range.clone() };
+            let (bytes, rest) = take(piece, &marks).await.unwrap();
+            assert!(rest.is_none());
+            assert_eq!(marks.find(&bytes).map(|(_, at)| at), is_marked.then_some(range.start));
+        }
+    }
+
+    #[tokio::test]
     async fn a_file_that_was_cut_is_an_error_before_anything_is_sent() {
-        let (file, marks) = (file(&[7; 500_000]), Marks::default());
+        let (file, marks) = (file(&vec![7; 500_000]), Marks::default());
         for range in [0..500_001, 400_000..600_000, 499_999..500_002, 900_000..900_100] {
             let error = take(Piece::File { file: Arc::clone(&file), range }, &marks).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

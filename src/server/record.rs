@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Uri, header::HeaderValue};
 use tracing::info;
 
 use crate::cache::Status;
@@ -15,8 +15,8 @@ pub(super) struct Record {
     pub(super) started: Instant,
     pub(super) peer: IpAddr,
     pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) client: String,
+    pub(super) uri: Uri,
+    pub(super) client: Option<HeaderValue>,
     pub(super) status: StatusCode,
     pub(super) cache: Status,
     /// Bytes that came from upstream for this request.
@@ -33,13 +33,13 @@ impl Drop for Record {
             target: "longshore::request",
             peer = %self.peer,
             method = %self.method,
-            path = self.path,
+            path = self.uri.path(),
             status = self.status.as_u16(),
             cache = self.cache.as_str(),
             sent = self.sent,
             upstream_bytes = self.upstream_bytes,
             milliseconds = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            client = self.client,
+            client = self.client.as_ref().and_then(|client| client.to_str().ok()).unwrap_or_default(),
             broken = self.broken,
             "request"
         );

@@ -125,6 +125,71 @@ mod tests {
         assert!(Marks::default().find(&marked).is_none());
     }
 
+    /// Marks `mapped` and stands for `sent`: what arrives tells which of the two was used.
+    fn forged(marks: &Marks, mapped: &Arc<File>, sent: &Arc<File>, range: Range<u64>) -> Bytes {
+        let mapping = map(mapped, &range).unwrap();
+        let mark = Arc::new(Mark { mapping, file: Arc::clone(sent), start: range.start });
+        marks.0.lock().unwrap().push(Arc::downgrade(&mark));
+        Bytes::from_owner(Held(mark))
+    }
+
+    async fn served(wire_knows: bool) -> Vec<u8> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mapped, sent) = (file(&vec![b'm'; 2_000_000]), file(&vec![b's'; 2_000_000]));
+        let marks = Marks::default();
+        let ranges = [0..1_000_000, 1_000_000..1_100_000, 1_100_000..2_000_000];
+        let frames = ranges.map(|range| forged(&marks, &mapped, &sent, range));
+        let [first, second, third] = frames;
+        let text = Bytes::from_static(b"text");
+        let frames = std::sync::Mutex::new(vec![third, text, second, first]);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let wire = super::super::wire::Wire::new(tcp, if wire_knows { marks.clone() } else { Marks::default() });
+        // no length, hence frames in chunks with text between them
+        let service = hyper::service::service_fn(move |_| {
+            let frames = std::mem::take(&mut *frames.lock().unwrap());
+            async move { Ok::<_, std::convert::Infallible>(hyper::Response::new(Frames(frames))) }
+        });
+        let server = hyper::server::conn::http1::Builder::new().serve_connection(wire, service);
+        let mut got = Vec::new();
+        let receive = async {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            client.read_to_end(&mut got).await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(server, receive);
+        outcome.unwrap();
+        got
+    }
+
+    struct Frames(Vec<Bytes>);
+
+    impl hyper::body::Body for Frames {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            std::task::Poll::Ready(self.0.pop().map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+        }
+    }
+
+    fn count(bytes: &[u8], letter: u8) -> usize {
+        bytes.split(|byte| *byte == letter).count() - 1
+    }
+
+    #[tokio::test]
+    async fn what_is_marked_leaves_from_its_file_and_what_is_not_recognised_is_right_as_well() {
+        let got = served(true).await;
+        assert!(got.windows(8).any(|window| window == b"4\r\ntext\r"));
+        assert!(count(&got, b's') >= 2_000_000 && count(&got, b'm') < 100);
+        let got = served(false).await;
+        assert!(got.windows(8).any(|window| window == b"4\r\ntext\r"));
+        assert!(count(&got, b'm') >= 2_000_000 && count(&got, b's') < 100);
+    }
+
     #[test]
     fn a_mark_ends_with_its_last_slice() {
         let (marks, file) = (Marks::default(), file(&[1; 10_000]));

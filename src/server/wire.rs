@@ -17,6 +17,9 @@ use tokio::{
 
 use super::sendfile::{self, Marks};
 
+/// What is handed to the system at once.
+const AT_ONCE: usize = 1024 * 1024;
+
 /// A connection in plain TCP.
 pub(super) struct Wire {
     tcp: TokioIo<TcpStream>,
@@ -75,7 +78,7 @@ impl Write for Wire {
         let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
         let slices = &slices[first..];
         if let Some((file, at)) = slices.first().and_then(|slice| self.marks.find(slice)) {
-            match ready!(self.poll_send(context, &file, at, slices[0].len())) {
+            match ready!(self.poll_send(context, &file, at, slices[0].len().min(AT_ONCE))) {
                 Err(error) if is_refusal(&error) => {
                     return Pin::new(self.tcp.inner_mut()).poll_write(context, &slices[0]);
                 }

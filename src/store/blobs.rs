@@ -109,6 +109,15 @@ impl BlobStore {
         Ok(store)
     }
 
+    /// Content is served from memory: it is read now. How often anything was taken away so far: a copy in memory from before
+    /// another count may be of what is gone. `None` when the content is.
+    #[must_use]
+    pub fn touch(&self, digest: &Digest) -> Option<u64> {
+        let mut table = self.table();
+        table.read(digest, SystemTime::now())?;
+        Some(table.losses)
+    }
+
     /// Opens finished content and marks it as read now. Content that is not what it was when it was verified is not there.
     pub fn read(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
         let (lease, is_only) = self.0.leases.take(digest);

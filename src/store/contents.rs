@@ -79,6 +79,8 @@ pub(super) struct Table {
     registries: HashMap<Arc<Registry>, u64>,
     /// what no sweep may take, whether it is here or not
     pub(super) pinned: HashSet<Digest>,
+    /// how often content, or a record of what a repository has, was taken away
+    pub(super) losses: u64,
 }
 
 impl Contents {
@@ -141,6 +143,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, digest: &Digest) -> Option<Held> {
         let held = self.held.remove(digest)?;
+        self.losses += 1;
         self.taken -= held.taken;
         if let Some(from) = &held.from
             && let Some(taken) = self.registries.get_mut(from)

@@ -201,6 +201,7 @@ impl BlobStore {
     /// Deletes a record for good, and the folders that held nothing else.
     pub(super) fn remove_record(&self, changing: &Changing<'_>, key: &str) -> io::Result<()> {
         let bucket = buckets::bucket(self.dir(), key);
+        self.table().losses += 1;
         self.counted(changing, &bucket, || match fs::remove_file(&bucket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => {

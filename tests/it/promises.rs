@@ -6,6 +6,8 @@ mod b03_breaks;
 mod b04_crash;
 mod b05_wrong_bytes;
 mod b06_healing;
+mod b07_connections;
+mod b07_ranges;
 mod b08_head;
 mod b09_tokens;
 mod b10_freshness;
@@ -16,6 +18,7 @@ mod b13_full_disk;
 mod b14_exact;
 mod causes;
 mod parallel;
+mod raw;
 
 use crate::rig::{APP, Rig};
 

@@ -345,6 +345,11 @@ impl Daemon {
         self.request("GET", path, &[("accept", ACCEPT)]).await
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What was logged so far.
     pub fn log(&self) -> String {
         self.log.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
