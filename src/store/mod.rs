@@ -5,6 +5,7 @@
 //!   VERSION                     "1": the layout below; another number is refused, never converted silently
 //!   CACHEDIR.TAG                tells backup programs that all of this can be fetched again
 //!   lock                        held by the daemon for its life; the text inside says by whom
+//!   control.sock                where the daemon is asked by commands of its owner: 0600, there while it runs
 //!   content-v2/sha256/aa/bb/…   finished, verified content: blobs and manifests (cacache's content area)
 //!   index-v5/…                  small records that change seldom: manifests, tags (cacache's index)
 //!   tmp/                        cacache's own
@@ -21,8 +22,10 @@
 mod blobs;
 mod condition;
 mod folder;
+mod inventory;
 mod leases;
 mod records;
+mod socket;
 mod sweep;
 mod tokens;
 
@@ -30,7 +33,9 @@ use std::{io, path::PathBuf};
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
 pub use condition::{Condition, condition};
+pub use inventory::{Image, Removed, Usage, Verified};
 pub use records::TagEntry;
+pub use socket::{ControlSocket, control_connect};
 pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
 

@@ -154,7 +154,7 @@ impl BlobStore {
     }
 
     /// Writes a record, unless the same one is there.
-    fn put(&self, key: &str, digest: &Digest, size: u64, record: &impl Serialize) -> io::Result<()> {
+    pub(super) fn put(&self, key: &str, digest: &Digest, size: u64, record: &impl Serialize) -> io::Result<()> {
         let integrity = Integrity::from_hex(digest.hex(), cacache::Algorithm::Sha256).map_err(io::Error::other)?;
         let size = usize::try_from(size).map_err(io::Error::other)?;
         let metadata = serde_json::to_value(record)?;

@@ -23,11 +23,11 @@ const MOST: u64 = 50_000_000_000;
 /// The part of the free disk that is kept without being asked to.
 const SHARE: u64 = 5;
 
-struct Content {
+pub(super) struct Content {
     read_at: SystemTime,
-    size: u64,
-    digest: Digest,
-    path: PathBuf,
+    pub(super) size: u64,
+    pub(super) digest: Digest,
+    pub(super) path: PathBuf,
 }
 
 /// The bound when none is configured: the smaller of 50 GB and a fifth of the free disk around `dir`, where what the
@@ -123,7 +123,7 @@ impl BlobStore {
     }
 }
 
-fn contents(dir: &Path) -> io::Result<Vec<Content>> {
+pub(super) fn contents(dir: &Path) -> io::Result<Vec<Content>> {
     let mut contents = Vec::new();
     for first in entries(&dir.join("content-v2").join("sha256"))? {
         for second in entries(&first.path())? {
