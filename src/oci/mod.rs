@@ -4,6 +4,7 @@
 
 mod digest;
 mod error;
+mod image;
 mod manifest;
 mod name;
 mod range;
@@ -11,6 +12,7 @@ mod route;
 
 pub use digest::{Digest, Verifier};
 pub use error::{Code, UpstreamError, body};
+pub use image::ImageName;
 pub use manifest::{Accept, Descriptor, Manifest, MediaType};
 pub use name::{Reference, Registry, Repository, RepositoryName, Tag, server_address, server_host};
 pub use range::{ByteRange, Unsatisfiable};

@@ -119,7 +119,9 @@ impl BlobStore {
                 read_at: std::fs::metadata(self.path(digest))?.accessed()?,
             });
         }
-        images.retain(|image| !image.tags.is_empty() || !inner.contains(&(image.repository.clone(), image.digest.clone())));
+        images.retain(|image| {
+            !image.tags.is_empty() || !inner.contains(&(image.repository.clone(), image.digest.clone()))
+        });
         Ok(images)
     }
 
@@ -314,7 +316,8 @@ impl Records {
             }
             Reference::Tag(tag) => {
                 let mut tags = self.tags.iter();
-                tags.find(|((of, _), tags)| of == repository && tags.contains(tag)).map(|((_, digest), _)| digest.clone())
+                tags.find(|((of, _), tags)| of == repository && tags.contains(tag))
+                    .map(|((_, digest), _)| digest.clone())
             }
         }
     }

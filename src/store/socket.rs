@@ -20,8 +20,7 @@ const LONGEST: usize = 103;
 /// The listening end; the socket goes with it.
 #[derive(Debug)]
 pub struct ControlSocket {
-    /// Where questions come in.
-    pub listener: UnixListener,
+    listener: UnixListener,
     path: PathBuf,
 }
 
@@ -37,6 +36,14 @@ impl BlobStore {
         let listener = at_short_path(dir, |path| UnixListener::bind(path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(ControlSocket { listener, path })
+    }
+}
+
+impl ControlSocket {
+    /// Where questions come in, for a runtime that does not block.
+    pub fn listener(&mut self) -> io::Result<UnixListener> {
+        self.listener.set_nonblocking(true)?;
+        self.listener.try_clone()
     }
 }
 
@@ -67,7 +74,11 @@ fn at_short_path<T>(dir: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io
     symlink(std::path::absolute(dir)?, &link)?;
     let short = link.join(NAME);
     if short.as_os_str().len() > LONGEST {
-        let words = format!("{} is too long for a socket, and so is {}; set TMPDIR to a shorter one", path.display(), short.display());
+        let words = format!(
+            "{} is too long for a socket, and so is {}; set TMPDIR to a shorter one",
+            path.display(),
+            short.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidFilename, words));
     }
     call(&short)
