@@ -12,6 +12,7 @@ mod aliases;
 mod budget;
 mod cli_login;
 mod cli_tokens;
+mod cli_warm;
 mod configuration;
 mod daemon;
 mod dependencies;

@@ -15,7 +15,7 @@ const TITLES: [&str; 7] = ["IMAGE", "TAGS", "DIGEST", "SIZE", "COMPLETE", "PINNE
 const SHORT: usize = 12;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -18,12 +18,11 @@ pub(super) fn task(definition: &Value) -> Result<Found, String> {
     let containers = definition["containerDefinitions"].as_array().ok_or("containerDefinitions is not a list")?;
     let mut found = Found::default();
     for (number, container) in containers.iter().enumerate() {
-        match container["image"].as_str() {
-            Some(image) => found.wanted.push(Wanted { image: image.to_owned(), platform: platform.clone() }),
-            None => {
-                let name = container["name"].as_str().map_or_else(|| format!("number {}", number + 1), str::to_owned);
-                found.notes.push(format!("container {name} has no image"));
-            }
+        if let Some(image) = container["image"].as_str() {
+            found.wanted.push(Wanted { image: image.to_owned(), platform: platform.clone() });
+        } else {
+            let name = container["name"].as_str().map_or_else(|| format!("number {}", number + 1), str::to_owned);
+            found.notes.push(format!("container {name} has no image"));
         }
     }
     Ok(found)

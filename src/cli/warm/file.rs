@@ -47,8 +47,8 @@ pub(super) fn read(path: &Path) -> Result<Found, String> {
     let folder = path.parent().filter(|_| path.as_os_str() != STDIN).unwrap_or(Path::new(""));
     let found = images(&text, folder).map_err(|problem| format!("{name}: {problem}"))?;
     if found.wanted.is_empty() {
-        let notes: String = found.notes.iter().map(|note| format!("; {note}")).collect();
-        return Err(format!("{name}: it names no image{notes}"));
+        let words = [&["it names no image".to_owned()], found.notes.as_slice()].concat().join("; ");
+        return Err(format!("{name}: {words}"));
     }
     Ok(found)
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::file::Found;
 
-/// Where a pod's specification is: of a pod, of what runs pods, of a CronJob, of a PodTemplate.
+/// Where a pod's specification is: of a pod, of what runs pods, of what does so by the clock, of a bare template.
 const PODS: [&str; 4] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
 const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 /// Lists in lists are nobody's manifest.

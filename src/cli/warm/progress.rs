@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{
     pull::{Fetched, Pulled},
-    registry::{Came, Origin},
+    registry::Origin,
 };
 use crate::cli::cache::Bytes;
 
@@ -108,6 +108,12 @@ impl ImageProgress {
         self.all.inc_length(bytes);
     }
 
+    /// So many bytes came.
+    pub(super) fn came(&self, bytes: u64) {
+        self.bar.inc(bytes);
+        self.all.inc(bytes);
+    }
+
     /// So many bytes come once more.
     pub(super) fn take_back(&self, bytes: u64) {
         self.bar.dec(bytes);
@@ -125,13 +131,6 @@ impl ImageProgress {
     /// The image did not come: its bar goes.
     pub(super) fn give_up(&self) {
         self.bar.finish_and_clear();
-    }
-}
-
-impl Came for ImageProgress {
-    fn bytes(&self, bytes: u64) {
-        self.bar.inc(bytes);
-        self.all.inc(bytes);
     }
 }
 

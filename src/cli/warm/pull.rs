@@ -142,11 +142,12 @@ async fn fetch(
     expected: u64,
     progress: &ImageProgress,
 ) -> Result<Fetched, String> {
-    let mut outcome = registry.blob(name, &digest, progress).await;
+    let came = |bytes| progress.came(bytes);
+    let mut outcome = registry.blob(name, &digest, &came).await;
     if let Err(Broken::Off(bytes, _)) = outcome {
         // what the daemon learned meanwhile it says to who asks again
         progress.take_back(bytes);
-        outcome = registry.blob(name, &digest, progress).await;
+        outcome = registry.blob(name, &digest, &came).await;
     }
     let (size, origin) = outcome.map_err(|broken| format!("blob {digest}: {broken}"))?;
     // manifests of the first version do not say

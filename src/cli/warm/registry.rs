@@ -27,7 +27,7 @@ const AGENT: &str = concat!("longshore-warm/", env!("CARGO_PKG_VERSION"));
 /// `/v2/` asks nobody.
 const HELLO: Duration = Duration::from_secs(3);
 /// Longer than the daemon waits for an upstream that says nothing, and asks it again.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_mins(5);
 /// Twice what the specification asks registries to take.
 const MOST_OF_A_MANIFEST: usize = 8 << 20;
 /// An error's words are few.
@@ -87,7 +87,12 @@ impl Registry {
     }
 
     /// Reads a blob to its end and keeps nothing of it: the daemon does. `came` is told of each piece.
-    pub(super) async fn blob(&self, name: &str, digest: &Digest, came: &dyn Came) -> Result<(u64, Origin), Broken> {
+    pub(super) async fn blob(
+        &self,
+        name: &str,
+        digest: &Digest,
+        came: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(u64, Origin), Broken> {
         let answer = self.get(&format!("/v2/{name}/blobs/{digest}"), None).await.map_err(Broken::Refused)?;
         let origin = origin(&answer);
         let mut body = answer.into_body();
@@ -99,7 +104,7 @@ impl Registry {
             let frame = frame.map_err(|error| Broken::Off(read, chain(&error)))?;
             let bytes = frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
             read += bytes;
-            came.bytes(bytes);
+            came(bytes);
         }
     }
 
@@ -125,11 +130,6 @@ impl Registry {
         let answer = self.client.request(request).await;
         answer.map_err(|error| format!("the daemon on {} does not answer: {}", self.address, chain(&error)))
     }
-}
-
-/// Who wants to know what came.
-pub(super) trait Came: Send + Sync {
-    fn bytes(&self, bytes: u64);
 }
 
 fn origin(answer: &Response<Incoming>) -> Origin {

@@ -13,7 +13,7 @@ use crate::{cli::cache::Bytes, oci::Digest};
 /// What came of each image, and of all together.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
-    images: Vec<Image>,
+    images: Vec<Row>,
     /// Images and files that did not come.
     pub(super) failed: usize,
     blobs: usize,
@@ -25,7 +25,7 @@ pub(super) struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct Image {
+struct Row {
     image: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -41,7 +41,7 @@ impl Report {
     pub(super) fn came(&mut self, typed: &str, pulled: &Pulled) {
         let all = || pulled.manifests.iter().chain(&pulled.blobs);
         let of_upstream = |fetched: &&Fetched| fetched.origin == Origin::Upstream;
-        self.images.push(Image {
+        self.images.push(Row {
             image: typed.to_owned(),
             digest: Some(pulled.digest.to_string()),
             blobs: pulled.blobs.len(),
@@ -69,7 +69,7 @@ impl Report {
         let (typed, cause) = (typed.to_owned(), cause.to_owned());
         let (digest, blobs, bytes, blobs_from_cache, bytes_from_upstream) = (None, 0, 0, 0, 0);
         let error = Some(cause);
-        self.images.push(Image { image: typed, digest, blobs, bytes, blobs_from_cache, bytes_from_upstream, error });
+        self.images.push(Row { image: typed, digest, blobs, bytes, blobs_from_cache, bytes_from_upstream, error });
     }
 }
 
