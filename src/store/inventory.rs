@@ -100,11 +100,11 @@ struct Extent {
 impl BlobStore {
     /// Every image of the cache.
     pub fn images(&self) -> io::Result<Vec<Image>> {
-        let records = self.records()?;
+        let records = self.records();
         let mut images = Vec::new();
         let mut inner = HashSet::new();
         for (repository, digest) in &records.manifests {
-            let Some(manifest) = self.manifest(repository, digest)? else { continue };
+            let Some(manifest) = self.look(repository, digest)? else { continue };
             inner.extend(children(&manifest).into_iter().map(|child| (repository.clone(), child)));
             let extent = self.extent(repository, digest)?;
             let tags = records.tags.get(&(repository.clone(), digest.clone()));
@@ -127,7 +127,7 @@ impl BlobStore {
 
     /// What the cache takes of the disk.
     pub fn usage(&self) -> io::Result<Usage> {
-        let records = self.records()?;
+        let records = self.records();
         let contents = sweep::contents(&self.inner().dir)?;
         let content = contents.iter().map(|content| content.size).sum();
         let total = on_disk(&self.inner().dir)?;
@@ -156,7 +156,7 @@ impl BlobStore {
 
     /// Removes an image: its tags, its manifests, and the content that nothing else refers to. A pinned one is not removed.
     pub fn remove_image(&self, repository: &Repository, reference: &Reference) -> io::Result<Option<Removed>> {
-        let records = self.records()?;
+        let records = self.records();
         let Some(digest) = records.find(repository, reference) else { return Ok(None) };
         if records.pins.iter().any(|pin| (&pin.0, &pin.2) == (repository, &digest)) {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is pinned"));
@@ -184,7 +184,7 @@ impl BlobStore {
 
     /// Makes an image stay, or no longer. `None`: it is not here.
     pub fn pin(&self, repository: &Repository, reference: &Reference, on: bool) -> io::Result<Option<Digest>> {
-        let records = self.records()?;
+        let records = self.records();
         let key = format!("pin {repository} {reference}");
         let pinned = records.pins.iter().find(|pin| (&pin.0, &pin.1) == (repository, reference));
         if !on {
@@ -199,13 +199,13 @@ impl BlobStore {
 
     /// What is pinned, and by which name.
     pub fn pins(&self) -> io::Result<Vec<(Repository, Reference, Digest)>> {
-        Ok(self.records()?.pins)
+        Ok(self.records().pins)
     }
 
     /// Deletes content that no image refers to.
     pub fn collect_garbage(&self) -> io::Result<Removed> {
         let mut kept = HashSet::new();
-        for (repository, digest) in &self.records()?.manifests {
+        for (repository, digest) in &self.records().manifests {
             kept.extend(self.extent(repository, digest)?.digests.into_keys());
         }
         let mut removed = Removed::default();
@@ -248,7 +248,21 @@ impl BlobStore {
         Ok(found)
     }
 
-    fn records(&self) -> io::Result<Records> {
+    /// A manifest, which is not read for that: looking at the list is no use of an image.
+    fn look(&self, repository: &Repository, digest: &Digest) -> io::Result<Option<Manifest>> {
+        let record =
+            index::find(&self.inner().dir, &format!("manifest {repository}@{digest}")).map_err(io::Error::other)?;
+        let Some(media_type) = record.as_ref().and_then(|record| record.metadata.get("media_type")?.as_str()) else {
+            return Ok(None);
+        };
+        match std::fs::read(self.path(digest)) {
+            Ok(bytes) => Ok(Some(Manifest::new(MediaType::new(media_type), bytes.into()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn records(&self) -> Records {
         let mut records = Records::default();
         for entry in index::ls(&self.inner().dir).flatten() {
             let Some((kind, name)) = entry.key.split_once(' ') else { continue };
@@ -273,12 +287,12 @@ impl BlobStore {
                 _ => {}
             }
         }
-        Ok(records)
+        records
     }
 
     fn extent(&self, repository: &Repository, digest: &Digest) -> io::Result<Extent> {
         let mut extent = Extent::default();
-        let Some(manifest) = self.manifest(repository, digest)? else {
+        let Some(manifest) = self.look(repository, digest)? else {
             extent.is_incomplete = true;
             return Ok(extent);
         };
@@ -292,7 +306,7 @@ impl BlobStore {
         let children = children(&manifest);
         let mut present = 0;
         for child in &children {
-            if self.manifest(repository, child)?.is_some() {
+            if self.look(repository, child)?.is_some() {
                 let below = self.extent(repository, child)?;
                 present += 1;
                 extent.digests.extend(below.digests);

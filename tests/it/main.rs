@@ -10,6 +10,7 @@
 
 mod aliases;
 mod budget;
+mod cli_cache;
 mod cli_login;
 mod cli_tokens;
 mod cli_warm;

@@ -59,10 +59,12 @@ impl Door {
     async fn here(config: &Arc<Config>, configured: SocketAddr) -> Result<Self, BoxError> {
         let Parts { store, cache, .. } = assemble(config).await.map_err(|error| match error.downcast_ref::<OpenError>() {
             Some(OpenError::InUse { dir, holder }) => {
-                let cause = format!("the cache {} is in use by {holder}, and no daemon answers on {configured}", dir.display());
+                let silent = if configured.port() == 0 { String::new() } else { format!(" on {configured}") };
+                let cause =
+                    format!("the cache {} is in use by {holder}, and no daemon answers{silent}", dir.display());
                 let remedy = "is it the daemon's? then look whether listen in the configuration is what it was started with; \
                               else try again when that process is done";
-                Box::new(Problem::new(cause, remedy)).into()
+                Problem::new(cause, remedy).into()
             }
             _ => error,
         })?;
