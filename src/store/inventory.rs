@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    fs::FileTimes,
     io,
     time::SystemTime,
 };
@@ -255,11 +256,17 @@ impl BlobStore {
         let Some(media_type) = record.as_ref().and_then(|record| record.metadata.get("media_type")?.as_str()) else {
             return Ok(None);
         };
-        match std::fs::read(self.path(digest)) {
-            Ok(bytes) => Ok(Some(Manifest::new(MediaType::new(media_type), bytes.into()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let mut file = match std::fs::File::open(self.path(digest)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let read_at = file.metadata()?.accessed()?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut file, &mut bytes)?;
+        // a file system that does not keep it had none worth keeping
+        let _ = file.set_times(FileTimes::new().set_accessed(read_at));
+        Ok(Some(Manifest::new(MediaType::new(media_type), bytes.into())))
     }
 
     fn records(&self) -> Records {

@@ -43,7 +43,7 @@ async fn an_image_is_pulled_through_the_daemon_and_then_pulls_without_a_blob_fro
     );
     assert!(err.lines().last().unwrap().starts_with(&format!("{image}: 5 blobs, 41")), "{err}");
     assert_eq!(blobs(&rig), 5);
-    assert!(rig.daemon.log().contains("longshore-warm/"), "the daemon that runs was not used");
+    rig.daemon.wait_for_log("longshore-warm/");
     rig.pull(APP, "v1").await;
     assert_eq!(blobs(&rig), 5);
     let (code, out, _) = answer(&rig.longshore(&["warm", &image]));
@@ -263,4 +263,29 @@ async fn an_image_upstream_cannot_confirm_is_said_to_be_stale() {
         err.contains(&format!("{image}: upstream is out of order; what was cached may not be the newest\n")),
         "{err}"
     );
+}
+
+#[tokio::test]
+async fn bars_are_shown_at_a_terminal_and_go_with_their_image() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::platform(own()).layers(3, 2_000_000));
+    // slow enough for a bar to be drawn
+    rig.ecr.fault(Rule::on(Listener::S3).bytes_per_second(2_000_000));
+    let (image, missing) = (format!("{APP}:v1"), format!("{APP}:gone"));
+    let line = format!("{} warm {image} {missing} >out", env!("CARGO_BIN_EXE_longshore"));
+    let mut command = program("script", &rig.ecr, rig.dir.path());
+    command.env("PATH", "/usr/bin:/bin").env("TERM", "xterm").current_dir(rig.dir.path());
+    let output = run(command.args(["-qec", &line, "/dev/null"]), "");
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    for words in ["image 1 of 2", "image 2 of 2", &image, " of 6.", "/s, ", " left", &format!("longshore: {missing}: ")]
+    {
+        assert!(shown.contains(words), "{words:?} is not in {shown:?}");
+    }
+    assert!(
+        !shown.contains("sha256:0") && shown.contains(&format!("{image}: 4 blobs, ")),
+        "no lines of blobs: {shown:?}"
+    );
+    let out = fs::read_to_string(rig.dir.path().join("out")).unwrap();
+    assert!(out.starts_with("1 image, 4 blobs, 6.") && out.ends_with("; 1 failed\n"), "{out}");
 }

@@ -37,7 +37,7 @@ impl Place {
     pub(super) fn perform(&self, work: &Work) -> Result<Answer, BoxError> {
         let bar = if io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
         bar.set_style(ProgressStyle::with_template(
-            "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            "{wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
         )?);
         let progress = |done, of| {
             bar.set_length(of);

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::registry::Registry;
+use super::registry::{HELLO, Registry};
 use crate::{
     cache::Cache,
     cli::{
@@ -95,6 +95,8 @@ impl Door {
 /// Where the daemon that holds the cache folder serves pulls. One that cannot be asked may still answer pulls.
 fn holder(config: &Config) -> Option<SocketAddr> {
     let stream = control_connect(&environment::cache_dir(config)).ok()??;
+    // one that is stopped would be waited for as long
+    stream.set_read_timeout(Some(HELLO)).ok()?;
     match control::ask(&stream, &Work::Address, &|_, _| {}) {
         Ok(Answer::Address(address)) => address.map(reachable),
         _ => None,

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::cli::cache::Bytes;
 
-const OF_IMAGE: &str = "{prefix}\n  {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-const OF_ALL: &str = "{prefix}: {bytes} of {total_bytes} so far, {bytes_per_sec}, {elapsed}";
+const OF_IMAGE: &str =
+    "{prefix}\n  {bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+const OF_ALL: &str = "{prefix}: {decimal_bytes} of {decimal_total_bytes} so far, {decimal_bytes_per_sec}, {elapsed}";
 /// As many digits as docker shows, with what stands before them.
 const SHORT: usize = "sha256:".len() + 12;
 

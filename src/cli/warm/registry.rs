@@ -24,8 +24,8 @@ use crate::{
 
 const SIGN: &str = "x-longshore-cache";
 const AGENT: &str = concat!("longshore-warm/", env!("CARGO_PKG_VERSION"));
-/// `/v2/` asks nobody.
-const HELLO: Duration = Duration::from_secs(3);
+/// What asks nobody takes no longer.
+pub(super) const HELLO: Duration = Duration::from_secs(3);
 /// Longer than the daemon waits for an upstream that says nothing, and asks it again.
 const SILENCE: Duration = Duration::from_mins(5);
 /// Twice what the specification asks registries to take.

@@ -125,9 +125,9 @@ fn a_bomb_of_aliases_is_refused_before_it_goes_off() {
     let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
     for level in 1..12 {
         let below = level - 1;
-        bomb += &format!(
-            "a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}, *a{below}, *a{below}, *a{below}, *a{below}]\n"
-        );
+        let aliases = vec![format!("*a{below}"); 8].join(", ");
+        let name = format!("a{level}");
+        bomb.extend([&name, ": &", &name, " [", &aliases, "]\n"].map(str::to_owned));
     }
     refused(&format!("{bomb}services: {{a: {{image: b}}}}\n"), "neither YAML nor JSON");
     refused(&"[".repeat(100_000), "neither YAML nor JSON");
