@@ -35,7 +35,7 @@ impl FromStr for ImageName {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let invalid = || Invalid::new("image", text, WANT);
+        let invalid = || Invalid::new("name of an image", text, WANT);
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse::<Digest>()?)),
             None => (text, None),

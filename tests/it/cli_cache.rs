@@ -213,6 +213,30 @@ async fn garbage_is_what_no_image_refers_to() {
 }
 
 #[tokio::test]
+async fn garbage_goes_when_it_is_asked_for() {
+    let rig = Rig::start().await;
+    fill(&rig);
+    let orphan = rig.ecr.push_blob(APP, vec![7; 100_000]);
+    let path = format!("/v2/{APP}/blobs/{orphan}");
+    rig.get(&path).await.ok();
+    let freed = "removed 0 manifests and 1 blob, freed 100.0 kB\n".to_owned();
+    assert_eq!(cache(&rig, &["gc"]), (Some(0), freed, String::new()));
+    assert_eq!(tags(&rig).len(), 2);
+    assert_eq!(rig.get(&path).await.ok().cache(), "miss");
+    assert_eq!(json(&rig, &["ls", "--json"])[0]["complete"], true);
+}
+
+#[tokio::test]
+async fn pinning_pulls_what_is_missing_of_an_image() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    rig.get(&format!("/v2/{APP}/manifests/v1")).await.ok();
+    assert_eq!(json(&rig, &["ls", "--json"])[0]["complete"], false);
+    assert_eq!(cache(&rig, &["pin", &format!("{APP}:v1")]).0, Some(0));
+    assert_eq!(json(&rig, &["ls", "--json"])[0]["complete"], true);
+}
+
+#[tokio::test]
 async fn damage_is_found_said_and_mended_by_the_next_pull() {
     let mut rig = Rig::start().await;
     fill(&rig);
@@ -254,7 +278,7 @@ async fn names_are_understood_as_in_a_pull_and_mistakes_are_named() {
     assert_eq!(cache(&rig, &["pin", &by_address]).0, Some(0));
     assert_eq!(cache(&rig, &["unpin", "ecr/123456789012/us-east-1/app:v1"]).0, Some(0));
     for (name, words) in [
-        ("UPPER", "\"UPPER\" is not a image: wanted [registry/]repository"),
+        ("UPPER", "\"UPPER\" is not a name of an image: wanted [registry/]repository"),
         ("app:v1", "no registry is given for app"),
         ("quay.io/app:v1", "it is not in the cache"),
     ] {

@@ -127,7 +127,7 @@ async fn what_fails_is_one_line_with_its_cause_and_the_others_go_on() {
     assert_eq!(lines.len(), 4, "{err}");
     assert!(lines[0].starts_with(&format!("longshore: {gone}: ")), "{err}");
     assert!(lines[1].starts_with("longshore: quay.io/a:v1: quay.io is neither an Amazon ECR registry nor"), "{err}");
-    assert!(lines[2].starts_with("longshore: UPPER: \"UPPER\" is not a image: wanted [registry/]"), "{err}");
+    assert!(lines[2].starts_with("longshore: UPPER: \"UPPER\" is not a name of an image: wanted [registry/]"), "{err}");
     assert!(lines[3].starts_with("longshore: app: no registry is given for app; put one in front"), "{err}");
     rig.ecr.stop_listening();
     rig.pull(WEB, "v1").await;
@@ -144,6 +144,19 @@ async fn a_blob_that_upstream_refuses_fails_its_image_with_upstreams_cause() {
     let error = report["images"][0]["error"].as_str().unwrap();
     assert!(error.starts_with("blob sha256:") && error.contains("403"), "{error}");
     assert_eq!(report["failed"], 1);
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_wrong_fails_its_image_in_one_line_and_comes_when_it_is_right() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::platform(own()).layers(1, 300_000));
+    rig.ecr.fault(Rule::on(Listener::S3).flip_byte(10));
+    let image = format!("{APP}:v1");
+    let (code, _, err) = answer(&rig.longshore(&["warm", "-q", &image]));
+    assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
+    assert!(err.starts_with(&format!("longshore: {image}: blob sha256:")), "{err}");
+    rig.ecr.clear_faults();
+    assert_eq!(answer(&rig.longshore(&["warm", "-q", &image])), (Some(0), String::new(), String::new()));
 }
 
 #[tokio::test]

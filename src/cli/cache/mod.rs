@@ -119,15 +119,26 @@ fn remove(place: &Place, removal: &Removal, out: &mut dyn Write) -> Result<ExitC
 
 fn pin(place: &Place, image: &str, out: &mut dyn Write) -> Result<(), BoxError> {
     let work = Work::Pin { image: image.to_owned(), on: true };
-    let Answer::Pinned(mut pinned) = place.perform(&work)? else { return Err(unexpected()) };
-    if pinned.is_none() {
+    let pin = || match place.perform(&work)? {
+        Answer::Pinned(pinned) => Ok(pinned),
+        _ => Err(unexpected()),
+    };
+    let mut pinned = pin()?;
+    let is_here = pinned.as_ref().map(|digest| is_complete(place, digest)).transpose()?;
+    if is_here != Some(true) {
         warm::one(&place.config, image)?;
-        let Answer::Pinned(found) = place.perform(&work)? else { return Err(unexpected()) };
-        pinned = found;
+        // by now the tag may point to another one
+        pinned = pin()?;
     }
     let digest = pinned.ok_or("it was pulled, and is not in the cache: is the disk full?")?;
     writeln!(out, "{image}: pinned, {digest}")?;
     Ok(())
+}
+
+/// What is pinned shall be there when it is needed: all of it.
+fn is_complete(place: &Place, digest: &str) -> Result<bool, BoxError> {
+    let Answer::Images(images) = place.perform(&Work::Images)? else { return Err(unexpected()) };
+    Ok(images.iter().all(|image| image.digest != digest || image.complete))
 }
 
 fn unpin(place: &Place, image: &str, out: &mut dyn Write) -> Result<(), BoxError> {

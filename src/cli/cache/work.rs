@@ -51,8 +51,7 @@ impl Place {
     fn ask(&self, work: &Work, progress: &dyn Fn(u64, u64)) -> Result<Answer, BoxError> {
         let dir = self.dir();
         let stream = control_connect(&dir).map_err(|error| {
-            let remedy =
-                "a cache is looked after by who runs its daemon: say sudo -u and that user's name before the command";
+            let remedy = "a cache is looked after by who runs its daemon, or by root";
             Problem::new(format!("cache folder {}: {error}", dir.display()), remedy)
         })?;
         if let Some(stream) = stream {
