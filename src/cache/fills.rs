@@ -129,8 +129,8 @@ impl Download {
             self.fill.publish(0, reader.size);
             return Ok(());
         }
-        let (store, digest) = (self.store.clone(), self.digest.clone());
-        let writer = super::blocking(move || store.write(&digest)).await.map_err(Error::store)?;
+        let (store, digest, from) = (self.store.clone(), self.digest.clone(), self.fill.repository.clone());
+        let (writer, _) = super::blocking(move || store.write(&digest, &from)).await.map_err(Error::store)?;
         self.fill.publish_file(writer.file());
         let (pieces, written) = write_behind(writer, Arc::clone(&self.fill));
         let fetched = self.fetch_all(pieces).await;
@@ -138,10 +138,13 @@ impl Download {
         // when the disk refused, the fetch failed only because nobody took its bytes
         let writer = writer.map_err(Error::store)?;
         fetched?;
-        match tokio::task::spawn_blocking(move || writer.commit())
-            .await
-            .map_err(io::Error::other)
-            .map_err(Error::store)?
+        match tokio::task::spawn_blocking(move || {
+            let (writer, size) = writer;
+            writer.commit(size)
+        })
+        .await
+        .map_err(io::Error::other)
+        .map_err(Error::store)?
         {
             Ok(()) => Ok(()),
             // the bytes are verified, whoever waits for them shall have them
@@ -217,23 +220,28 @@ impl Download {
 
 /// Writes pieces where blocking is allowed, so that a slow disk never holds up the runtime; between pieces no thread is
 /// held, so that stalled downloads hold up nobody.
-fn write_behind(mut writer: BlobWriter, fill: Arc<Fill>) -> (mpsc::Sender<Bytes>, JoinHandle<io::Result<BlobWriter>>) {
+fn write_behind(
+    mut writer: BlobWriter,
+    fill: Arc<Fill>,
+) -> (mpsc::Sender<Bytes>, JoinHandle<io::Result<(BlobWriter, u64)>>) {
+    let mut written = 0;
     let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES);
     let written = tokio::spawn(async move {
         let mut batch = Vec::with_capacity(PIECES);
         while pieces.recv_many(&mut batch, PIECES).await > 0 {
             let (taken, fill) = (mem::take(&mut batch), Arc::clone(&fill));
-            writer = super::blocking(move || {
+            (writer, written) = super::blocking(move || {
                 for piece in taken {
-                    let start = writer.written();
-                    writer.write(&piece)?;
-                    fill.publish(start, writer.written());
+                    let start = written;
+                    writer.write_at(start, &piece)?;
+                    written += piece.len() as u64;
+                    fill.publish(start, written);
                 }
-                Ok(writer)
+                Ok((writer, written))
             })
             .await?;
         }
-        Ok(writer)
+        Ok((writer, written))
     });
     (sender, written)
 }

@@ -116,8 +116,9 @@ impl Cache {
         digest: &Digest,
         client: &str,
     ) -> Result<(Option<u64>, Status), Error> {
-        if let Some(reader) = self.stored(digest).await {
-            return Ok((Some(reader.size), Status::Hit));
+        let (store, stored) = (self.store.clone(), digest.clone());
+        if let Some(size) = look(move || store.size(&stored)).await {
+            return Ok((Some(size), Status::Hit));
         }
         if let Some(fill) = self.fills.running(digest).filter(|fill| fill.repository == *repository) {
             return Ok((fill.size().await?, Status::Join));

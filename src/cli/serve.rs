@@ -7,6 +7,7 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     task::{JoinHandle, spawn_blocking},
+    time::{interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,16 +15,18 @@ use tracing::{info, warn};
 use super::{BoxError, log};
 use crate::{
     cache::Cache,
-    config::Config,
-    credentials::{Credentials, token_store},
+    config::{self, Config},
+    credentials::{Credentials, rule, token_store},
     environment::{self, Loaded},
     server::{Control, Server},
-    store::{BlobStore, OpenError},
+    store::{BlobStore, Limits, OpenError, Quota, Quotas},
     upstream::Upstream,
 };
 
 /// What still runs when everything is stopped gets this long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const SECOND: Duration = Duration::from_secs(1);
 /// The shell's way to say that a signal ended a program.
 const ENDED_BY_SIGNAL: i32 = 128;
 
@@ -52,7 +55,8 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
         cache = %dir.display(), bytes = store.used(), bound = store.bound(), configuration = file,
         "listening on http://{}", listener.local_addr()?
     );
-    let sweeper = sweep(store, stop.clone());
+    let sweeper = sweep(store.clone(), stop.clone());
+    let scrubber = scrub(store.clone(), &config.cache, stop.clone());
     let keeper = tokio::spawn({
         let (credentials, stop) = (Arc::clone(&credentials), stop.clone());
         async move { credentials.keep_fresh(stop).await }
@@ -61,8 +65,10 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     server.serve(listener, stop.clone()).await?;
     cache.stop().await;
     sweeper.await?;
+    scrubber.await?;
     keeper.await?;
     control.await?;
+    spawn_blocking(move || store.stop()).await?;
     signals.abort();
     info!("stopped");
     Ok(())
@@ -86,8 +92,8 @@ pub(super) async fn assemble(config: &Arc<Config>) -> Result<Parts, BoxError> {
 }
 
 /// Takes the cache folder.
-pub(super) fn open_store(config: &Config) -> Result<BlobStore, OpenError> {
-    BlobStore::open(&environment::cache_dir(config), config.cache.max_size)
+pub(super) fn open_store(config: &Arc<Config>) -> Result<BlobStore, OpenError> {
+    BlobStore::open(&environment::cache_dir(config), limits(config))
 }
 
 /// Answers the commands of who owns the cache folder. Pulls do not need it: without a socket they are served all the same.
@@ -124,19 +130,57 @@ fn stop_on_signals(stop: CancellationToken) -> Result<JoinHandle<()>, BoxError> 
     }))
 }
 
-/// Keeps the cache within its bound.
+/// What the configuration lets the cache take of the disk.
+fn limits(config: &Arc<Config>) -> Limits {
+    let rules = Arc::clone(config);
+    let quotas = Quotas::new(move |registry| {
+        let rule = rule(&rules, registry)?;
+        Some(Quota { name: rule.pattern.as_str().to_owned(), max_size: rule.max_size? })
+    });
+    let config::Cache { max_size, min_free, max_age, .. } = config.cache;
+    Limits { max_size, min_free, max_age, quotas }
+}
+
+/// Keeps the cache within its limits: as soon as it is above them, and each minute, since disks fill without it.
 pub(super) fn sweep(store: BlobStore, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let mut minutes = interval(MINUTE);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = store.full() => {}
+                _ = minutes.tick() => {}
             }
             let swept = store.clone();
             match spawn_blocking(move || swept.sweep()).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => warn!(%error, "the cache could not be swept"),
                 Err(error) => warn!(%error, "the sweep died"),
+            }
+        }
+    })
+}
+
+/// Reads all content again, little by little, and at once what somebody doubts.
+fn scrub(store: BlobStore, config: &config::Cache, stop: CancellationToken) -> JoinHandle<()> {
+    let (every, rate) = (config.scrub_every, config.scrub_rate.get());
+    tokio::spawn(async move {
+        loop {
+            let scrubbed = store.clone();
+            let has_more = spawn_blocking(move || scrubbed.scrub(every, rate)).await.unwrap_or_else(|error| {
+                warn!(%error, "the scrub died");
+                false
+            });
+            // as much as may be read in a second each second, then a look now and then
+            let pause = match every {
+                _ if has_more => SECOND,
+                Duration::ZERO => MINUTE,
+                every => every.clamp(SECOND, MINUTE),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = store.doubted() => {}
+                () = sleep(pause) => {}
             }
         }
     })

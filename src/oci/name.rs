@@ -112,6 +112,17 @@ pub struct Repository {
     pub name: RepositoryName,
 }
 
+/// `registry/name`, as [`Repository`] is displayed; nothing is added that a person might leave out.
+impl FromStr for Repository {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (registry, name) =
+            text.split_once('/').ok_or_else(|| Invalid::new("repository", text, "a registry, / and a name"))?;
+        Ok(Self { registry: registry.parse()?, name: name.parse()? })
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.name)

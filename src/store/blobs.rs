@@ -1,25 +1,37 @@
-//! [`BlobStore`]: finished content by digest, and the one way bytes become finished content.
+//! [`BlobStore`]: finished content by digest.
 //!
-//! A reader gets verified bytes or nothing. Nothing here knows where bytes come from.
+//! A reader gets bytes that were verified, or nothing. Nothing here knows where bytes come from.
 
 use std::{
-    fs::{self, File, FileTimes, OpenOptions},
+    collections::HashSet,
+    fs::{self, File},
     io,
-    num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
 use super::{
-    OpenError, folder,
+    Limits, OpenError,
+    contents::{Contents, Held, Table},
+    folder,
     leases::{Lease, Leases},
-    sweep,
+    limits::{self, Bounds},
+    mark,
+    pins::Pin,
+    scrub::Scrub,
+    times::Contacts,
+    walk,
 };
-use crate::oci::{Digest, Verifier};
+use crate::oci::{Digest, Repository};
+
+/// What is written of a blob before the disk is looked at again.
+const STEP: u64 = 64 * 1024 * 1024;
+/// What the records of one content may take of the disk.
+const RECORD_ROOM: u64 = 64 * 1024;
 
 /// The finished content of a cache folder. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,15 +41,32 @@ pub struct BlobStore(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) dir: PathBuf,
     pub(super) leases: Leases,
-    /// bytes of finished content
-    pub(super) used: AtomicU64,
-    /// bytes of finished content that may be kept
-    pub(super) bound: u64,
-    /// woken when `used` passes `bound`
+    pub(super) contents: Contents,
+    /// bytes of the disk that the index and the folders of content take
+    pub(super) tree: AtomicU64,
+    /// the same for all else, downloads under way left out, when it was last looked at
+    pub(super) beside: AtomicU64,
+    pub(super) bounds: Bounds,
+    /// woken when there is more than there may be
     pub(super) full: tokio::sync::Notify,
-    next_staging: AtomicU64,
+    /// woken when content is to be verified at once
+    pub(super) doubt: tokio::sync::Notify,
+    pub(super) scrub: Mutex<Scrub>,
+    pub(super) contacts: Mutex<Contacts>,
+    pub(super) pins: Mutex<Vec<Pin>>,
+    pub(super) next_staging: AtomicU64,
+    /// what is being written, each by one writer that can be put to rest
+    pub(super) writing: Mutex<HashSet<Digest>>,
+    /// bytes of the disk that what is being written takes
+    staged: AtomicU64,
+    /// held by whoever sweeps
+    pub(super) sweeping: Mutex<()>,
+    changing: Mutex<()>,
     _lock: File,
 }
+
+/// The right to change files of content and index. Taken before the table of contents, never while holding it.
+pub(super) type Changing<'a> = MutexGuard<'a, ()>;
 
 /// Finished content, open.
 #[derive(Debug)]
@@ -49,184 +78,199 @@ pub struct BlobReader {
     _lease: Lease,
 }
 
-/// Bytes on their way to become content. Dropped without [`commit`](Self::commit) they are deleted.
-#[derive(Debug)]
-pub struct BlobWriter {
-    store: BlobStore,
-    digest: Digest,
-    file: Arc<File>,
-    path: PathBuf,
-    verifier: Verifier,
-    written: u64,
-}
-
-/// Why bytes did not become content. They are deleted in every case.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The bytes are not those the digest names.
-    #[error("bytes of digest {got} came for {want}")]
-    Corrupt {
-        /// What was asked for.
-        want: Digest,
-        /// What came.
-        got: Digest,
-    },
-    /// The system refused to keep them.
-    #[error("cache file {}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
 impl BlobStore {
-    /// Takes the cache folder `dir`, for at most `bound` bytes of content, or the default of this disk. One process at a
-    /// time can have it.
-    pub fn open(dir: &Path, bound: Option<NonZeroU64>) -> Result<Self, OpenError> {
-        let failed = |source| folder::io_error(dir, source);
+    /// Takes the cache folder `dir`, within `limits`. One process at a time can have it.
+    pub fn open(dir: &Path, limits: impl Into<Limits>) -> Result<Self, OpenError> {
         let lock = folder::take(dir)?;
-        let used = sweep::kept(dir).map_err(failed)?;
-        let bound = bound.map_or_else(|| sweep::default_bound(dir, used), Ok).map_err(failed)?.get();
-        let full = tokio::sync::Notify::new();
-        if used > bound {
-            full.notify_one();
-        }
-        let inner = Inner {
+        let doubted_since = mark::running(dir);
+        let start = super::start::look(dir, doubted_since);
+        let used = start.table.taken() + start.tree + walk::taken_beside(dir);
+        let bounds = Bounds::new(dir, limits.into(), used).map_err(|source| folder::io_error(dir, source))?;
+        let (leases, full, doubt, next_staging, writing, staged, sweeping, changing) = Default::default();
+        let store = Self(Arc::new(Inner {
             dir: dir.to_owned(),
-            leases: Leases::default(),
-            used: AtomicU64::new(used),
-            bound,
+            leases,
+            contents: Contents::new(start.table),
+            tree: AtomicU64::new(start.tree),
+            beside: AtomicU64::default(),
+            bounds,
             full,
-            next_staging: AtomicU64::new(0),
+            doubt,
+            scrub: Mutex::new(Scrub::default()),
+            contacts: Mutex::new(Contacts::read(dir)),
+            pins: Mutex::new(start.pins),
+            next_staging,
+            writing,
+            staged,
+            sweeping,
+            changing,
             _lock: lock,
-        };
-        Ok(Self(Arc::new(inner)))
+        }));
+        store.refresh_pins();
+        store.look_beside();
+        store.check_room();
+        Ok(store)
     }
 
-    /// Opens finished content and marks it as read now.
+    /// Opens finished content and marks it as read now. Content that is not what it was when it was verified is not there.
     pub fn read(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
-        let lease = self.0.leases.take(digest);
+        let (lease, is_only) = self.0.leases.take(digest);
+        let now = SystemTime::now();
+        let Some(known) = self.table().read(digest, now) else {
+            return Ok(None);
+        };
         let file = match File::open(self.path(digest)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.discard(digest, "its file is gone");
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
-        let size = file.metadata()?.len();
-        if self.recorded_size(digest)? != Some(size) {
-            tracing::warn!(%digest, size, "cached content has not the size it was verified with and is fetched again");
-            self.remove(digest)?;
+        let metadata = file.metadata()?;
+        if metadata.len() != known.size {
+            self.discard(digest, "it has not the size it was verified with");
             return Ok(None);
         }
-        // the order of eviction, not the content: a file system that refuses it is no reason to refuse the read
-        let _ = file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
-        Ok(Some(BlobReader { file: Arc::new(file), size, _lease: lease }))
-    }
-
-    /// Starts content of this digest.
-    pub fn write(&self, digest: &Digest) -> io::Result<BlobWriter> {
-        let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.dir.join("staging").join(format!("{}-{number}", digest.hex()));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = match options.open(&path) {
-            // a cache invites deletion: whoever deleted it meant the content, not the daemon
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(self.0.dir.join("staging"))?;
-                options.open(&path)
-            }
-            opened => opened,
-        };
-        let file = Arc::new(file?);
-        let (store, digest) = (self.clone(), digest.clone());
-        Ok(BlobWriter { store, digest, file, path, verifier: Verifier::new(), written: 0 })
-    }
-
-    /// Drops content that turned out not to be what its name says.
-    pub fn remove(&self, digest: &Digest) -> io::Result<()> {
-        let path = self.path(digest);
-        let size = fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or_default();
-        match fs::remove_file(path) {
-            Ok(()) => self.forget(size),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Err(_) => {}
+        let must_be_verified = known.is_in_doubt(metadata.modified()?, is_only, now);
+        if must_be_verified && !self.verify_now(digest)? {
+            return Ok(None);
         }
+        Ok(Some(BlobReader { file: Arc::new(file), size: known.size, _lease: lease }))
+    }
+
+    /// How many bytes finished content has, if it is there in this length; it does not count as read.
+    pub fn size(&self, digest: &Digest) -> io::Result<Option<u64>> {
+        let Some(size) = self.table().get(digest).map(|held| held.size) else {
+            return Ok(None);
+        };
+        match fs::metadata(self.path(digest)) {
+            Ok(metadata) if metadata.len() == size => Ok(Some(size)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => {
+                self.discard(digest, "its file is not the one that was verified");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts the file `staged`, whose `size` bytes are of this digest, where readers find it.
+    pub(super) fn place(&self, digest: &Digest, from: &Repository, staged: &Path, size: u64) -> io::Result<()> {
+        match self.place_once(digest, from, staged, size) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.make_room(RECORD_ROOM)?;
+                self.place_once(digest, from, staged, size)
+            }
+            placed => placed,
+        }?;
+        self.check_room();
         Ok(())
+    }
+
+    fn place_once(&self, digest: &Digest, from: &Repository, staged: &Path, size: u64) -> io::Result<()> {
+        let path = self.path(digest);
+        let parent = path.parent().expect("a content path has folders");
+        let changing = self.changing();
+        // before the content: content without its record is deleted at the next start, never the other way round
+        self.record_content(&changing, digest, &from.registry, size)?;
+        self.counted(&changing, parent, || {
+            fs::create_dir_all(parent)?;
+            fs::rename(staged, &path)
+        })?;
+        let metadata = fs::metadata(&path)?;
+        let now = SystemTime::now();
+        self.table().insert(
+            digest,
+            Held {
+                size,
+                taken: walk::taken(&path),
+                read_at: now,
+                verified_at: now,
+                changed_at: metadata.modified()?,
+                from: Some(Arc::new(from.registry.clone())),
+                is_read_since: false,
+            },
+        );
+        drop(changing);
+        match folder::sync(parent) {
+            // swept already
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        }
+    }
+
+    /// Forgets content whose file is not what it was, unless somebody has put it right meanwhile.
+    pub(super) fn discard(&self, digest: &Digest, why: &str) {
+        let changing = self.changing();
+        let path = self.path(digest);
+        let known = self.table().get(digest).map(|held| held.size);
+        if known.is_none() || fs::metadata(&path).ok().map(|metadata| metadata.len()) == known {
+            return;
+        }
+        tracing::warn!(event = "damaged", %digest, why, "cached content is not what it was and is fetched again");
+        self.table().remove(digest);
+        self.counted(&changing, path.parent().unwrap_or(&path), || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "damaged content could not be deleted");
+                }
+                _ => {}
+            }
+        });
     }
 
     /// Where content of this digest lies when it is finished: cacache's content path, which a test compares.
     pub(super) fn path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        let mut path = self.0.dir.join("content-v2");
+        let mut path = self.0.dir.join(walk::CONTENT);
         path.extend(["sha256", &hex[..2], &hex[2..4], &hex[4..]]);
         path
     }
 
+    pub(super) fn changing(&self) -> Changing<'_> {
+        self.0.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does work on the file or folder `path` of content or index, and counts what it and the folders around it take.
+    pub(super) fn counted<T>(&self, _: &Changing<'_>, path: &Path, work: impl FnOnce() -> T) -> T {
+        let around = || path.ancestors().take_while(|path| *path != self.0.dir).map(walk::taken).sum::<u64>();
+        let before = around();
+        let done = work();
+        let after = around();
+        // under the lock of changes nobody else counts
+        let tree = (self.0.tree.load(Ordering::Relaxed) + after).saturating_sub(before);
+        self.0.tree.store(tree, Ordering::Relaxed);
+        done
+    }
+
+    /// So many more bytes of the disk are taken by what is being written.
+    pub(super) fn staged(&self, bytes: u64) {
+        let before = self.0.staged.fetch_add(bytes, Ordering::Relaxed);
+        if before / STEP != (before + bytes) / STEP {
+            self.check_room();
+        }
+    }
+
+    /// So many fewer.
+    pub(super) fn unstaged(&self, bytes: u64) {
+        self.0.staged.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Wakes the sweep when there is more than there may be.
+    fn check_room(&self) {
+        let bounds = &self.0.bounds;
+        // a disk that does not say how full it is is not taken for a full one
+        let is_disk_full = limits::free(&self.0.dir).is_ok_and(|free| free < bounds.min_free);
+        if is_disk_full || self.held() > bounds.max_size || !self.over_quota().is_empty() {
+            self.0.full.notify_one();
+        }
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.contents.lock()
+    }
+
     pub(super) fn inner(&self) -> &Inner {
         &self.0
-    }
-}
-
-impl BlobWriter {
-    /// The file under way, for readers that follow the writer.
-    #[must_use]
-    pub fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
-    }
-
-    /// How many bytes are written.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// Writes the next bytes. They can be read from [`file`](Self::file) when this returns.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        use std::os::unix::fs::FileExt as _;
-        self.file.write_all_at(bytes, self.written)?;
-        self.verifier.update(bytes);
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Puts the bytes where readers find them, after their digest agreed.
-    pub fn commit(self) -> Result<(), CommitError> {
-        let got = self.verifier.clone().finish();
-        if got != self.digest {
-            return Err(CommitError::Corrupt { want: self.digest.clone(), got });
-        }
-        let path = self.store.path(&self.digest);
-        self.place(&path).map_err(|source| CommitError::Io { path, source })
-    }
-
-    fn place(&self, path: &Path) -> io::Result<()> {
-        let parent = path.parent().expect("a content path has folders");
-        // as good as read now: a file system without access times must not make a fresh blob look old
-        let _ = self.file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
-        self.file.sync_data()?;
-        // before the content: content without its size is a miss, never the other way round
-        self.store.record_size(&self.digest, self.written)?;
-        fs::create_dir_all(parent)?;
-        let replaced = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or_default();
-        fs::rename(&self.path, path)?;
-        folder::sync(parent)?;
-        let inner = self.store.inner();
-        let used = inner.used.fetch_add(self.written, Ordering::Relaxed) + self.written;
-        self.store.forget(replaced);
-        if used > inner.bound {
-            inner.full.notify_one();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for BlobWriter {
-    fn drop(&mut self) {
-        // after a commit the name is gone already; any other failure is mended when the daemon starts
-        let _ = fs::remove_file(&self.path);
     }
 }

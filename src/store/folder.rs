@@ -22,12 +22,13 @@ pub(super) fn take(dir: &Path) -> Result<File, OpenError> {
     version(dir)?;
     let tag = dir.join("CACHEDIR.TAG");
     fs::write(&tag, TAG).map_err(|source| io_error(&tag, source))?;
-    for name in ["staging", "tmp"] {
-        let path = dir.join(name);
-        clear(&path).map_err(|source| io_error(&path, source))?;
+    let tmp = dir.join("tmp");
+    clear(&tmp).map_err(|source| io_error(&tmp, source))?;
+    let staging = dir.join("staging");
+    super::writer::clean(&staging).map_err(|source| io_error(&staging, source))?;
+    for folder in [dir.join("content-v2").join("sha256"), dir.join("quarantine")] {
+        fs::create_dir_all(&folder).map_err(|source| io_error(&folder, source))?;
     }
-    let content = dir.join("content-v2").join("sha256");
-    fs::create_dir_all(&content).map_err(|source| io_error(&content, source))?;
     Ok(lock)
 }
 

@@ -22,10 +22,13 @@ pub(super) struct Lease {
 }
 
 impl Leases {
-    pub(super) fn take(&self, digest: &Digest) -> Lease {
+    /// A lease, and whether it is the only one.
+    pub(super) fn take(&self, digest: &Digest) -> (Lease, bool) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *table.entry(digest.clone()).or_default() += 1;
-        Lease { digest: digest.clone(), table: Arc::clone(&self.0) }
+        let count = table.entry(digest.clone()).or_default();
+        *count += 1;
+        let is_only = *count == 1;
+        (Lease { digest: digest.clone(), table: Arc::clone(&self.0) }, is_only)
     }
 
     pub(super) fn is_taken(&self, digest: &Digest) -> bool {

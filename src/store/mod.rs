@@ -7,37 +7,63 @@
 //!   lock                        held by the daemon for its life; the text inside says by whom
 //!   control.sock                where the daemon is asked by commands of its owner: 0600, there while it runs
 //!   content-v2/sha256/aa/bb/…   finished, verified content: blobs and manifests (cacache's content area)
-//!   index-v5/…                  small records that change seldom: manifests, tags (cacache's index)
-//!   tmp/                        cacache's own
-//!   staging/                    bytes in flight; whatever lies here when the daemon starts is dropped
+//!   index-v5/…                  small records that change seldom: content, manifests, tags, pins (cacache's index)
+//!   tmp/                        what is being deleted; emptied at the start
+//!   quarantine/<hex>            content that turned out wrong, for a day
+//!   contacts                    when upstream was last asked for which manifest
+//!   running                     there while a daemon runs: one that is found at the start tells of a crash
+//!   staging/<hex>               bytes in flight, a sparse file; <hex>.journal beside it says which of them are there
 //!   tokens/                     authorization tokens, shared with the credential helper: 0700, files 0600
 //! ```
 //!
 //! Content is placed by [`BlobWriter::commit`] alone: verify, fsync, rename, fsync of the folder. It is read by its path;
 //! cacache's reader has no ranges, its writer no readers and no fsync. The time of the last read is the file's access
-//! time, set by us: the index only grows per update, so what changes often stays out of it.
+//! time, that of the last verification its time of change, both set by us: the index only grows per update, so what
+//! changes often stays out of it.
+//!
+//! What is there is known from one table in memory, made at the start and kept with every change. What was deleted or
+//! changed behind the daemon's back is noticed when it is opened, and is fetched again.
 //!
 //! All calls block: callers run them where blocking is allowed.
 
+mod beside;
 mod blobs;
 mod condition;
+mod contents;
 mod folder;
+mod garbage;
+mod index;
 mod inventory;
+mod journal;
 mod leases;
+mod limits;
+mod mark;
+mod pins;
 mod records;
+mod referred;
+mod scrub;
 mod socket;
+mod start;
 mod sweep;
+mod times;
 mod tokens;
+mod walk;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::{io, path::PathBuf};
 
-pub use blobs::{BlobReader, BlobStore, BlobWriter, CommitError};
+pub use blobs::{BlobReader, BlobStore};
 pub use condition::{Condition, condition};
-pub use inventory::{Image, Removed, Usage, Verified};
+pub use inventory::{Image, Removed, Usage};
+pub use limits::{Limits, Quota, Quotas, default_free, default_size};
 pub use records::TagEntry;
+pub use scrub::Verified;
 pub use socket::{ControlSocket, control_connect};
-pub use sweep::{default_free, default_size};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
+pub use writer::{BlobWriter, CommitError, Partial};
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]

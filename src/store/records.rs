@@ -2,14 +2,18 @@
 //!
 //! A record is written when its fact changes, never when it is merely confirmed: the index only grows per update.
 
-use std::{io, path::Path, sync::Mutex};
+use std::{fs, io, path::Path};
 
 use bytes::Bytes;
 use cacache::{Integrity, WriteOpts, index};
 use serde::{Deserialize, Serialize};
 
-use super::{BlobStore, CommitError};
-use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Repository, Tag};
+use super::{
+    BlobStore, CommitError,
+    blobs::Changing,
+    index::{self as buckets, Record},
+};
+use crate::oci::{Accept, Descriptor, Digest, Manifest, MediaType, Registry, Repository, Tag};
 
 /// What a tag pointed to, for clients that accept a certain set of media types.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +25,12 @@ pub struct TagEntry {
 }
 
 /// What content was verified with; its size is the record's own.
-#[derive(Serialize, Deserialize)]
-struct ContentRecord {}
+#[derive(Default, Serialize, Deserialize)]
+struct ContentRecord {
+    /// the registry it was fetched from
+    #[serde(default)]
+    from: Option<String>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct ManifestRecord {
@@ -47,8 +55,6 @@ struct TagRecordEntry {
 const ENTRIES_OF_A_TAG: usize = 16;
 /// What a question was answered with last, and before that.
 const ENTRIES_OF_A_QUESTION: usize = 2;
-/// Records are read, changed and written one at a time.
-static WRITING: Mutex<()> = Mutex::new(());
 
 impl BlobStore {
     /// Keeps a manifest that `repository` was seen to have.
@@ -56,12 +62,15 @@ impl BlobStore {
         let descriptor = &manifest.descriptor;
         let path = self.path(&descriptor.digest);
         let io = |source| CommitError::Io { path: path.clone(), source };
-        let mut writer = self.write(&descriptor.digest).map_err(io)?;
-        writer.write(&manifest.bytes).map_err(io)?;
-        writer.commit()?;
+        self.put_content(&descriptor.digest, repository, &manifest.bytes)?;
         let record = ManifestRecord { media_type: descriptor.media_type.clone() };
-        self.put(&manifest_key(repository, &descriptor.digest), &descriptor.digest, descriptor.size, &record)
-            .map_err(io)
+        let key = manifest_key(repository, &descriptor.digest);
+        self.put(&self.changing(), &key, &descriptor.digest, descriptor.size, &record).map_err(io)?;
+        // what it refers to is pinned from now on, if it is
+        if self.table().pinned.contains(&descriptor.digest) {
+            self.refresh_pins();
+        }
+        Ok(())
     }
 
     /// A manifest that `repository` was seen to have. Its bytes are checked: they are few, and clients act on them.
@@ -76,8 +85,7 @@ impl BlobStore {
         io::Read::read_to_end(&mut &*reader.file, &mut bytes)?;
         let manifest = Manifest::new(record.media_type, Bytes::from(bytes));
         if manifest.descriptor.digest != *digest {
-            tracing::warn!(%repository, %digest, "a cached manifest is damaged and is fetched again");
-            self.remove(digest)?;
+            self.quarantine(digest);
             return Ok(None);
         }
         Ok(Some(manifest))
@@ -92,7 +100,7 @@ impl BlobStore {
         descriptor: &Descriptor,
     ) -> io::Result<()> {
         let key = tag_key(repository, tag);
-        let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changing = self.changing();
         let mut record = self.get::<TagRecord>(&key)?.unwrap_or_default();
         let entry = TagRecordEntry {
             accept: fingerprint(accept),
@@ -109,24 +117,29 @@ impl BlobStore {
         });
         record.entries.insert(0, entry);
         record.entries.truncate(ENTRIES_OF_A_TAG);
-        self.put(&key, &descriptor.digest, descriptor.size, &record)
+        self.put(&changing, &key, &descriptor.digest, descriptor.size, &record)?;
+        drop(changing);
+        if self.is_pinned_tag(repository, tag) {
+            self.refresh_pins();
+        }
+        Ok(())
     }
 
     /// Forgets what a tag pointed to for clients that accept `accept`.
     pub fn remove_tag(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> io::Result<()> {
         let (key, accept) = (tag_key(repository, tag), fingerprint(accept));
-        let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changing = self.changing();
         let mut record = self.get::<TagRecord>(&key)?.unwrap_or_default();
         let before = record.entries.len();
         record.entries.retain(|entry| entry.accept != accept);
         match record.entries.first() {
             // nothing was known: nothing is written, or asking for what never was would fill the index
             _ if record.entries.len() == before => Ok(()),
-            None => index::delete(self.dir(), &key).map_err(into_io),
+            None => self.remove_record(&changing, &key),
             Some(first) => {
                 let digest = first.digest.parse().map_err(io::Error::other)?;
                 let size = first.size;
-                self.put(&key, &digest, size, &record)
+                self.put(&changing, &key, &digest, size, &record)
             }
         }
     }
@@ -143,18 +156,27 @@ impl BlobStore {
         Ok(entries.collect())
     }
 
-    /// The size that content of this digest was verified with.
-    pub(super) fn recorded_size(&self, digest: &Digest) -> io::Result<Option<u64>> {
-        let found = index::find(self.dir(), &content_key(digest)).map_err(into_io)?;
-        Ok(found.map(|found| found.size as u64))
-    }
-
-    pub(super) fn record_size(&self, digest: &Digest, size: u64) -> io::Result<()> {
-        self.put(&content_key(digest), digest, size, &ContentRecord {})
+    /// What content of this digest was verified with, and where it came from.
+    pub(super) fn record_content(
+        &self,
+        changing: &Changing<'_>,
+        digest: &Digest,
+        from: &Registry,
+        size: u64,
+    ) -> io::Result<()> {
+        let record = ContentRecord { from: Some(from.to_string()) };
+        self.put(changing, &content_key(digest), digest, size, &record)
     }
 
     /// Writes a record, unless the same one is there.
-    pub(super) fn put(&self, key: &str, digest: &Digest, size: u64, record: &impl Serialize) -> io::Result<()> {
+    pub(super) fn put(
+        &self,
+        changing: &Changing<'_>,
+        key: &str,
+        digest: &Digest,
+        size: u64,
+        record: &impl Serialize,
+    ) -> io::Result<()> {
         let integrity = Integrity::from_hex(digest.hex(), cacache::Algorithm::Sha256).map_err(io::Error::other)?;
         let size = usize::try_from(size).map_err(io::Error::other)?;
         let metadata = serde_json::to_value(record)?;
@@ -163,13 +185,40 @@ impl BlobStore {
             return Ok(());
         }
         let options = WriteOpts::new().integrity(integrity).size(size).metadata(metadata);
-        index::insert(self.dir(), key, options).map(drop).map_err(into_io)
+        self.counted(changing, &buckets::bucket(self.dir(), key), || {
+            index::insert(self.dir(), key, options).map(drop).map_err(into_io)
+        })
     }
 
-    fn get<T: for<'de> Deserialize<'de>>(&self, key: &str) -> io::Result<Option<T>> {
+    /// Deletes a record for good, and the folders that held nothing else.
+    pub(super) fn remove_record(&self, changing: &Changing<'_>, key: &str) -> io::Result<()> {
+        let bucket = buckets::bucket(self.dir(), key);
+        self.counted(changing, &bucket, || match fs::remove_file(&bucket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => {
+                prune(&bucket);
+                Ok(())
+            }
+        })
+    }
+
+    /// Deletes the record of content that went.
+    pub(super) fn remove_content_record(&self, changing: &Changing<'_>, digest: &Digest) {
+        if let Err(error) = self.remove_record(changing, &content_key(digest)) {
+            tracing::warn!(%digest, %error, "the record of content that is gone could not be deleted");
+        }
+    }
+
+    pub(super) fn get<T: for<'de> Deserialize<'de>>(&self, key: &str) -> io::Result<Option<T>> {
         let found = index::find(self.dir(), key).map_err(into_io)?;
         // a record of another shape is one of an older program: as good as none
         Ok(found.and_then(|found| serde_json::from_value(found.metadata).ok()))
+    }
+
+    /// The manifests a tag was last seen to point to, newest first, whoever asked.
+    pub(super) fn tag_digests(&self, repository: &Repository, tag: &Tag) -> io::Result<Vec<Digest>> {
+        let record = self.get::<TagRecord>(&tag_key(repository, tag))?.unwrap_or_default();
+        Ok(record.entries.iter().filter_map(|entry| entry.digest.parse().ok()).collect())
     }
 
     fn dir(&self) -> &Path {
@@ -177,15 +226,56 @@ impl BlobStore {
     }
 }
 
-fn content_key(digest: &Digest) -> String {
+/// Deletes the two folders above a file of content or index if nothing is left in them.
+pub(super) fn prune(file: &Path) {
+    for folder in file.ancestors().skip(1).take(2) {
+        // one that is not empty stays
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
+}
+
+/// A record of content: of which, and from where.
+pub(super) fn content_of(record: &Record) -> Option<(Digest, Option<Registry>)> {
+    let digest = record.key.strip_prefix("content ")?.parse().ok()?;
+    let said = ContentRecord::deserialize(&record.metadata).unwrap_or_default();
+    Some((digest, said.from.and_then(|from| from.parse().ok())))
+}
+
+/// A record of a manifest: of which repository, which, and of what type.
+pub(super) fn manifest_of(record: &Record) -> Option<(Repository, Digest, MediaType)> {
+    let (repository, digest) = record.key.strip_prefix("manifest ")?.split_once('@')?;
+    let said = ManifestRecord::deserialize(&record.metadata).ok()?;
+    Some((repository.parse().ok()?, digest.parse().ok()?, said.media_type))
+}
+
+/// A record of a tag: of which repository, which, and the manifests each kind of client was last shown.
+pub(super) fn tag_of(record: &Record) -> Option<(Repository, Tag, Vec<Digest>)> {
+    // a port has a colon too, a tag has none
+    let (repository, tag) = record.key.strip_prefix("tag ")?.rsplit_once(':')?;
+    let said = TagRecord::deserialize(&record.metadata).ok()?;
+    let mut newest: Vec<&TagRecordEntry> = Vec::new();
+    for entry in &said.entries {
+        if newest.iter().all(|other| other.accept != entry.accept) {
+            newest.push(entry);
+        }
+    }
+    let mut digests: Vec<Digest> = newest.iter().filter_map(|entry| entry.digest.parse().ok()).collect();
+    let mut seen = std::collections::HashSet::new();
+    digests.retain(|digest| seen.insert(digest.clone()));
+    Some((repository.parse().ok()?, tag.parse().ok()?, digests))
+}
+
+pub(super) fn content_key(digest: &Digest) -> String {
     format!("content {digest}")
 }
 
-fn manifest_key(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn manifest_key(repository: &Repository, digest: &Digest) -> String {
     format!("manifest {repository}@{digest}")
 }
 
-fn tag_key(repository: &Repository, tag: &Tag) -> String {
+pub(super) fn tag_key(repository: &Repository, tag: &Tag) -> String {
     format!("tag {repository}:{tag}")
 }
 

@@ -134,7 +134,7 @@ async fn a_request_is_one_line_that_says_how_it_was_answered() {
 
 #[tokio::test]
 async fn the_cache_stays_within_its_bound_and_keeps_what_was_read_last() {
-    let rig = Rig::with("[cache]\nmax_size = \"1MB\"").await;
+    let rig = Rig::with("[cache]\nmax_size = \"1200kB\"").await;
     let digests: Vec<_> = (0..5_u8).map(|number| rig.ecr.push_blob(APP, vec![number; 300_000])).collect();
     let path = |number: usize| format!("/v2/{APP}/blobs/{}", digests[number]);
     for number in [0, 1, 2] {
@@ -144,8 +144,9 @@ async fn the_cache_stays_within_its_bound_and_keeps_what_was_read_last() {
     assert_eq!(rig.get(&path(0)).await.ok().cache(), "hit");
     rig.get(&path(3)).await.ok();
     rig.daemon.wait_for_log("cache swept");
+    // three blobs, and the folders and records around them
     let kept: u64 = rig.content().iter().map(|(_, size)| size).sum();
-    assert!(kept <= 1_000_000, "{kept} bytes are kept");
+    assert!((600_000..=1_200_000).contains(&kept), "{kept} bytes are kept");
     assert_eq!(rig.get(&path(0)).await.ok().cache(), "hit");
     assert_eq!(rig.get(&path(1)).await.ok().cache(), "miss");
 }
@@ -153,21 +154,23 @@ async fn the_cache_stays_within_its_bound_and_keeps_what_was_read_last() {
 #[tokio::test]
 async fn content_that_is_being_read_is_not_swept() {
     let dir = tempfile::tempdir().unwrap();
-    let store = BlobStore::open(dir.path(), NonZeroU64::new(1000)).unwrap();
+    // one content and its folders, but not two
+    let store = BlobStore::open(dir.path(), NonZeroU64::new(150_000)).unwrap();
     let put = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
-        let mut writer = store.write(&digest).unwrap();
-        writer.write(bytes).unwrap();
-        writer.commit().unwrap();
+        let from = "registry.test/app".parse().unwrap();
+        let (writer, _) = store.write(&digest, &from).unwrap();
+        writer.write_at(0, bytes).unwrap();
+        writer.commit(bytes.len() as u64).unwrap();
         digest
     };
-    let (one, other) = (put(&[1; 800]), put(&[2; 800]));
+    let (one, other) = (put(&[1; 50_000]), put(&[2; 50_000]));
     let open = store.read(&one).unwrap().unwrap();
     let _ = store.read(&other).unwrap();
-    assert_eq!(store.sweep().unwrap(), 800);
+    assert!(store.sweep().unwrap() >= 50_000);
     assert!(store.read(&one).unwrap().is_some() && store.read(&other).unwrap().is_none());
     drop(open);
-    assert_eq!(store.used(), 800);
+    assert!((50_000..150_000).contains(&store.used()));
 }
 
 #[tokio::test]

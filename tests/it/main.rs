@@ -31,6 +31,7 @@ mod kubelet_setup;
 mod layers;
 mod names;
 mod privacy;
+mod promises;
 mod prompts;
 mod public;
 mod pull;

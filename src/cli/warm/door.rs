@@ -24,7 +24,7 @@ use crate::{
         Server,
         control::{self, Answer, Work},
     },
-    store::{OpenError, control_connect},
+    store::{BlobStore, OpenError, control_connect},
 };
 
 /// Where pulls are served.
@@ -36,6 +36,7 @@ pub(super) struct Door {
 /// A server in this process.
 struct Own {
     stop: CancellationToken,
+    store: BlobStore,
     cache: Arc<Cache>,
     server: JoinHandle<std::io::Result<()>>,
     sweeper: JoinHandle<()>,
@@ -71,10 +72,10 @@ impl Door {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let registry = Registry::new(listener.local_addr()?);
         let stop = CancellationToken::new();
-        let sweeper = sweep(store, stop.clone());
+        let sweeper = sweep(store.clone(), stop.clone());
         let server = Server { cache: Arc::clone(&cache), config: Arc::clone(config) };
         let server = tokio::spawn(server.serve(listener, stop.clone()));
-        Ok(Self { registry, own: Some(Own { stop, cache, server, sweeper }) })
+        Ok(Self { registry, own: Some(Own { stop, store, cache, server, sweeper }) })
     }
 
     /// Ends what was started here, so that the folder is free again.
@@ -82,11 +83,12 @@ impl Door {
         let Self { registry, own } = self;
         // its connections would hold the server back
         drop(registry);
-        if let Some(Own { stop, cache, server, sweeper }) = own {
+        if let Some(Own { stop, store, cache, server, sweeper }) = own {
             stop.cancel();
             server.await??;
             cache.stop().await;
             sweeper.await?;
+            spawn_blocking(move || store.stop()).await?;
         }
         Ok(())
     }

@@ -1,0 +1,220 @@
+//! The scrub: finished content is read again and compared with its digest, slowly, oldest verification first.
+//!
+//! The time of the last verification is the file's time of change, so it outlasts a restart. What the system still has in
+//! memory is compared there: a disk that rots under it is seen when the memory was given to something else.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    sync::{MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use super::{BlobStore, mark};
+use crate::oci::{Digest, Verifier};
+
+/// What is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// What is to be verified.
+#[derive(Debug, Default)]
+pub(super) struct Scrub {
+    /// at once
+    suspects: VecDeque<Digest>,
+    /// when there is time
+    due: VecDeque<Digest>,
+    under_way: Option<Verifying>,
+    /// whether what a crash put in doubt was all seen
+    is_settled: bool,
+}
+
+#[derive(Debug)]
+struct Verifying {
+    digest: Digest,
+    file: File,
+    verifier: Verifier,
+}
+
+/// What a look at all content found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many were read.
+    pub objects: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What was not what its name says; it is in quarantine.
+    pub damaged: Vec<Digest>,
+}
+
+impl Verifying {
+    fn start(store: &BlobStore, digest: &Digest) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        // reading it here is no reason to keep it
+        #[cfg(target_os = "linux")]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            rustix::fs::OFlags::NOATIME.bits().cast_signed(),
+        );
+        let path = store.path(digest);
+        // the flag is refused on files of other users
+        let file = options.open(&path).or_else(|_| File::open(&path))?;
+        Ok(Self { digest: digest.clone(), file, verifier: Verifier::new() })
+    }
+
+    /// Reads up to `budget` bytes more; how many, and whether the end is reached.
+    fn step(&mut self, budget: u64) -> io::Result<(u64, bool)> {
+        let mut chunk = vec![0; CHUNK];
+        let mut read = 0;
+        while read < budget {
+            let room = usize::try_from(budget - read).unwrap_or(CHUNK).min(CHUNK);
+            match self.file.read(&mut chunk[..room])? {
+                0 => return Ok((read, true)),
+                length => {
+                    self.verifier.update(&chunk[..length]);
+                    read += length as u64;
+                }
+            }
+        }
+        Ok((read, false))
+    }
+}
+
+impl BlobStore {
+    /// Has content verified at once: somebody has reason to doubt it.
+    pub fn suspect(&self, digest: &Digest) {
+        self.scrub_state().suspects.push_back(digest.clone());
+        self.inner().doubt.notify_one();
+    }
+
+    /// Waits until somebody doubts content.
+    pub async fn doubted(&self) {
+        self.inner().doubt.notified().await;
+    }
+
+    /// Goes on with the scrub: what is in doubt, then what was not verified for `every` (zero: nothing), reading about
+    /// `budget` bytes. True if there is more to do.
+    pub fn scrub(&self, every: Duration, budget: u64) -> bool {
+        while let Some(digest) = { self.scrub_state().suspects.pop_front() } {
+            // what cannot be read is told of there
+            let _ = self.verify_now(&digest);
+        }
+        let mut left = budget;
+        while left > 0 {
+            let Some(mut verifying) = self.next_due(every) else { return false };
+            match verifying.step(left) {
+                Ok((_, true)) => self.judge(verifying),
+                Ok((read, false)) => {
+                    left = left.saturating_sub(read);
+                    self.scrub_state().under_way = Some(verifying);
+                }
+                Err(error) => self.unreadable(&verifying.digest, &error),
+            }
+            // an object of no bytes is work, too
+            left = left.saturating_sub(1);
+        }
+        true
+    }
+
+    /// Reads all finished content and compares it with its digest. `progress` is told bytes done, and bytes in all.
+    pub fn verify(&self, progress: &dyn Fn(u64, u64)) -> io::Result<Verified> {
+        let all: Vec<(Digest, u64)> = self.table().iter().map(|(digest, held)| (digest.clone(), held.size)).collect();
+        let total = all.iter().map(|(_, size)| size).sum();
+        let mut verified = Verified::default();
+        for (digest, size) in all {
+            progress(verified.bytes, total);
+            // one that was swept meanwhile is neither right nor wrong
+            if self.table().contains(&digest) && !self.verify_now(&digest)? {
+                verified.damaged.push(digest);
+            }
+            verified.objects += 1;
+            verified.bytes += size;
+        }
+        progress(verified.bytes, total);
+        Ok(verified)
+    }
+
+    /// Whether content is what its name says; if not, it is in quarantine when this returns.
+    pub(super) fn verify_now(&self, digest: &Digest) -> io::Result<bool> {
+        if let Some(held) = self.table().get_mut(digest) {
+            // whoever asks meanwhile does not read all of it, too
+            held.verified_at = SystemTime::now();
+        }
+        let mut verifying = match Verifying::start(self, digest) {
+            Ok(verifying) => verifying,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.discard(digest, "its file is gone");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        match verifying.step(u64::MAX) {
+            Ok(_) => self.judge(verifying),
+            Err(error) => self.unreadable(digest, &error),
+        }
+        Ok(self.table().contains(digest))
+    }
+
+    /// Whether content that a crash put in doubt was not seen yet.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.table().iter().any(|(_, held)| held.is_from_a_crash())
+    }
+
+    fn judge(&self, Verifying { digest, file, verifier }: Verifying) {
+        if verifier.finish() != digest {
+            self.quarantine(&digest);
+            return;
+        }
+        // the time as the file system keeps it; one that refuses it keeps the content in doubt, and it is read again
+        let now = SystemTime::now();
+        let set = file.set_modified(now).and_then(|()| fs::metadata(self.path(&digest))?.modified());
+        let changed_at = set.or_else(|_| file.metadata().and_then(|metadata| metadata.modified())).unwrap_or(now);
+        self.table().verified(&digest, now, changed_at);
+    }
+
+    /// A disk that does not give bytes back has lost them.
+    fn unreadable(&self, digest: &Digest, error: &io::Error) {
+        tracing::warn!(%digest, %error, "cached content cannot be read");
+        self.quarantine(digest);
+    }
+
+    /// What is under way, or due next.
+    fn next_due(&self, every: Duration) -> Option<Verifying> {
+        loop {
+            let mut scrub = self.scrub_state();
+            if let Some(verifying) = scrub.under_way.take() {
+                return Some(verifying);
+            }
+            if scrub.due.is_empty() {
+                scrub.due = self.due(every);
+            }
+            let Some(digest) = scrub.due.pop_front() else {
+                if !std::mem::replace(&mut scrub.is_settled, true) {
+                    mark::settled(&self.inner().dir);
+                }
+                return None;
+            };
+            drop(scrub);
+            match Verifying::start(self, &digest) {
+                Ok(verifying) => return Some(verifying),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.discard(&digest, "its file is gone"),
+                Err(error) => self.unreadable(&digest, &error),
+            }
+        }
+    }
+
+    fn due(&self, every: Duration) -> VecDeque<Digest> {
+        let now = SystemTime::now();
+        let is_due = |at: SystemTime| !every.is_zero() && now.duration_since(at).is_ok_and(|age| age >= every);
+        let table = self.table();
+        let due = table.iter().filter(|(_, held)| held.is_from_a_crash() || is_due(held.verified_at));
+        let mut due: Vec<(SystemTime, Digest)> = due.map(|(digest, held)| (held.verified_at, digest.clone())).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, digest)| digest).collect()
+    }
+
+    fn scrub_state(&self) -> MutexGuard<'_, Scrub> {
+        self.inner().scrub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,313 @@
+//! [`BlobWriter`]: the one way bytes become finished content, in any order, over as many attempts and runs of the daemon
+//! as it takes.
+//!
+//! Bytes in flight lie in a sparse file in `staging/`, named by their digest, with a journal of what is there beside it. Dropped,
+//! a writer leaves nothing behind; put to rest, it leaves both files to the next writer of the same digest.
+
+use std::{
+    fs::{self, File, FileTimes, OpenOptions},
+    io,
+    ops::Range,
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use super::{
+    BlobStore,
+    journal::{self, Journal},
+};
+use crate::oci::{Digest, Repository, Verifier};
+
+/// What is read at once to be hashed.
+const HASH_CHUNK: u64 = 256 * 1024;
+/// The unit in which `st_blocks` counts, whatever the file system.
+pub(super) const BLOCK: u64 = 512;
+
+/// Bytes on their way to become content.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: BlobStore,
+    digest: Digest,
+    /// where they come from
+    from: Repository,
+    file: Arc<File>,
+    path: PathBuf,
+    journal: Option<Journal>,
+    hashing: Mutex<Hashing>,
+    /// what it takes of the disk, as far as that was told to the store
+    staged: AtomicU64,
+    /// whether both files stay when this is dropped
+    rests: bool,
+}
+
+/// How far the digest is computed.
+#[derive(Debug)]
+struct Hashing {
+    verifier: Verifier,
+    to: u64,
+}
+
+/// A download that was broken off and can be taken up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Of which content.
+    pub digest: Digest,
+    /// Where it came from.
+    pub from: Repository,
+}
+
+/// Why bytes did not become content. They are deleted in every case.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The bytes are not those the digest names.
+    #[error("bytes of digest {got} came for {want}")]
+    Corrupt {
+        /// What was asked for.
+        want: Digest,
+        /// What came.
+        got: Digest,
+    },
+    /// The system refused to keep them.
+    #[error("cache file {}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BlobStore {
+    /// Starts content of this digest, or takes it up where a former writer was put to rest or died. The second is what is
+    /// there already, sorted and disjoint.
+    pub fn write(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, Vec<Range<u64>>)> {
+        // somebody else writes the same: both go their own way, and the last one in place counts
+        if !self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
+            return Ok((self.write_once(digest, from)?, Vec::new()));
+        }
+        let opened = self.open_staging(digest, from);
+        if opened.is_err() {
+            self.written(digest);
+        }
+        opened
+    }
+
+    fn open_staging(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, Vec<Range<u64>>)> {
+        let path = self.staging().join(digest.hex());
+        let (there, synced) = journal::read(&path).map_or_else(Default::default, |entry| (entry.extents, entry.synced));
+        let usable =
+            synced && fs::metadata(&path).is_ok_and(|data| there.last().is_none_or(|last| last.end <= data.len()));
+        let there = if usable { there } else { Vec::new() };
+        let file = self.staging_file(&path, there.is_empty())?;
+        let journal = Journal::open(&path, from, &there)?;
+        let writer = self.writer(digest, from, file, path, Some(journal));
+        writer.count()?;
+        Ok((writer, there))
+    }
+
+    /// Starts content that is not worth taking up: it is small, or somebody else writes the same.
+    fn write_once(&self, digest: &Digest, from: &Repository) -> io::Result<BlobWriter> {
+        let number = self.inner().next_staging.fetch_add(1, Ordering::Relaxed);
+        let path = self.staging().join(format!("{}-{number}", digest.hex()));
+        let file = self.staging_file(&path, true)?;
+        Ok(self.writer(digest, from, file, path, None))
+    }
+
+    /// Keeps `bytes`, which are of this digest.
+    pub(super) fn put_content(&self, digest: &Digest, from: &Repository, bytes: &[u8]) -> Result<(), CommitError> {
+        let failed = |source| CommitError::Io { path: self.path(digest), source };
+        let writer = self.write_once(digest, from).map_err(failed)?;
+        writer.write_at(0, bytes).map_err(failed)?;
+        writer.commit(bytes.len() as u64)
+    }
+
+    /// Downloads that nobody works on.
+    pub fn partials(&self) -> io::Result<Vec<Partial>> {
+        let mut partials = Vec::new();
+        for entry in fs::read_dir(self.staging())?.flatten() {
+            let digest = entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
+            let Some(digest) = digest.filter(|digest| !self.is_written(digest)) else { continue };
+            if let Some(entry) = journal::read(&entry.path()) {
+                partials.push(Partial { digest, from: entry.from });
+            }
+        }
+        Ok(partials)
+    }
+
+    /// Drops a download that nobody works on.
+    pub fn drop_partial(&self, digest: &Digest) {
+        // while it goes, it counts as written: who takes it up meanwhile starts anew, in a file of its own
+        if self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
+            let path = self.staging().join(digest.hex());
+            journal::remove(&path);
+            // one that is gone already is what is wanted; one that stays is tried again with the next sweep
+            let _ = fs::remove_file(&path);
+            self.written(digest);
+        }
+    }
+
+    /// Whether somebody writes content of this digest.
+    pub(super) fn is_written(&self, digest: &Digest) -> bool {
+        self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    }
+
+    fn written(&self, digest: &Digest) {
+        self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.inner().dir.join("staging")
+    }
+
+    fn staging_file(&self, path: &Path, anew: bool) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(anew).mode(0o600);
+        match options.open(path) {
+            // a cache invites deletion: whoever deleted it meant the content, not the daemon
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(self.staging())?;
+                options.open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn writer(
+        &self,
+        digest: &Digest,
+        from: &Repository,
+        file: File,
+        path: PathBuf,
+        journal: Option<Journal>,
+    ) -> BlobWriter {
+        BlobWriter {
+            store: self.clone(),
+            digest: digest.clone(),
+            from: from.clone(),
+            file: Arc::new(file),
+            path,
+            journal,
+            hashing: Mutex::new(Hashing { verifier: Verifier::new(), to: 0 }),
+            staged: AtomicU64::new(0),
+            rests: false,
+        }
+    }
+}
+
+/// Deletes what nobody will take up of what a dead daemon left in the staging folder, and makes the folder if need be.
+pub(super) fn clean(staging: &Path) -> io::Result<()> {
+    fs::create_dir_all(staging)?;
+    for entry in fs::read_dir(staging)?.flatten() {
+        let path = entry.path();
+        let file = path.with_extension("");
+        let is_named = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            let is_digest = format!("sha256:{name}").parse::<Digest>().is_ok();
+            is_digest && path.extension().is_none_or(|extension| extension == "journal")
+        });
+        if is_named && file.is_file() && journal::read(&file).is_some_and(|entry| !entry.extents.is_empty()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    Ok(())
+}
+
+impl BlobWriter {
+    /// The file under way, for readers that follow the writer.
+    #[must_use]
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Writes bytes at their place. They can be read from [`file`](Self::file) when this returns. May be called for
+    /// different places at once.
+    pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)?;
+        {
+            // while they are still warm
+            let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+            if hashing.to == at {
+                hashing.verifier.update(bytes);
+                hashing.to += bytes.len() as u64;
+            }
+        }
+        if let Some(journal) = &self.journal {
+            journal.there(at..at + bytes.len() as u64)?;
+        }
+        self.count()
+    }
+
+    /// Computes the digest as far as `end`; all bytes before it must be there. Stops after some, so that it can be called
+    /// between writes: true when it got there.
+    pub fn hash_to(&self, end: u64) -> io::Result<bool> {
+        let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chunk = Vec::new();
+        while hashing.to < end {
+            chunk.resize(usize::try_from(HASH_CHUNK.min(end - hashing.to)).map_err(io::Error::other)?, 0);
+            self.file.read_exact_at(&mut chunk, hashing.to)?;
+            hashing.verifier.update(&chunk);
+            hashing.to += chunk.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// Puts the bytes where readers find them, after their digest agreed. There must be `size` of them.
+    pub fn commit(self, size: u64) -> Result<(), CommitError> {
+        let path = self.store.path(&self.digest);
+        let failed = |source| CommitError::Io { path: path.clone(), source };
+        self.hash_to(size).map_err(failed)?;
+        let got = self.hashing.lock().unwrap_or_else(PoisonError::into_inner).verifier.clone().finish();
+        if got != self.digest {
+            return Err(CommitError::Corrupt { want: self.digest.clone(), got });
+        }
+        self.place(size).map_err(failed)
+    }
+
+    /// Leaves what is there to the next writer of the same digest, also after a power cut.
+    pub fn rest(mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if let Some(journal) = &self.journal {
+            journal.synced()?;
+            self.rests = true;
+        }
+        Ok(())
+    }
+
+    fn place(&self, size: u64) -> io::Result<()> {
+        // as good as read now: a file system without access times must not make a fresh blob look old
+        let _ = self.file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
+        self.file.sync_data()?;
+        self.store.place(&self.digest, &self.from, &self.path, size)
+    }
+
+    /// Tells the store what this takes of the disk.
+    fn count(&self) -> io::Result<()> {
+        let taken = self.file.metadata()?.blocks() * BLOCK;
+        let before = self.staged.swap(taken, Ordering::Relaxed);
+        self.store.staged(taken);
+        self.store.unstaged(before);
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        self.store.unstaged(self.staged.load(Ordering::Relaxed));
+        if self.rests {
+            self.store.written(&self.digest);
+            return;
+        }
+        // after a commit the name is gone already; any other failure is mended when the daemon starts
+        let _ = fs::remove_file(&self.path);
+        if self.journal.is_some() {
+            journal::remove(&self.path);
+            self.store.written(&self.digest);
+        }
+    }
+}
