@@ -24,9 +24,10 @@
 //! - The program `docker-credential-longshore` is the warm way alone: it does not name what mints, so neither AWS nor TLS nor
 //!   a runtime is linked into it. What it cannot answer it hands over: the process becomes `longshore`, the fallback helper
 //!   or the kubelet plug-in, and never starts one beside itself, except to write a long request or to merge a list.
-//! - Every task has one owner: the cache owns downloads, the server connections, `cli::serve` the sweeper and the renewal
-//!   of tokens. All stop by one cancellation token; a mint has a time limit instead.
-//! - One crypto provider, ring. One file has `unsafe`, `server/sendfile.rs`: a mapping that nothing reads. No lock is held across an await.
+//! - Every task has one owner: the cache owns downloads, the server connections, `cli::serve` the sweeper, the scrub, the
+//!   renewal of tokens and the control socket. All stop by one cancellation token; a mint has a time limit instead.
+//! - One crypto provider, ring. One file has `unsafe`, `server/sendfile.rs`: a mapping that nothing reads. No lock is held
+//!   across an await.
 
 pub mod cache;
 pub mod chain;

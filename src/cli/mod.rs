@@ -2,6 +2,7 @@
 //!
 //! Composes the layers below; decides nothing they could decide. Problems go to stderr with their causes.
 
+mod cache;
 mod config;
 mod credential;
 mod doctor;
@@ -14,6 +15,7 @@ mod serve;
 mod setup;
 mod token;
 mod tokens;
+mod warm;
 
 use std::{
     io::{self, Write as _},
@@ -62,6 +64,11 @@ enum Command {
     Login(login::Command),
     /// Forget cached tokens, MFA sessions and failures
     Logout(logout::Command),
+    /// Pull images into the cache, by name or as a compose file, Kubernetes manifest, task definition or Dockerrun names them
+    Warm(warm::Command),
+    /// See what is in the cache, and look after it
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// Look for what is wrong, and say what mends it
     Doctor(doctor::Arguments),
 }
@@ -82,6 +89,8 @@ pub fn run() -> ExitCode {
         Command::Tokens(command) => tokens::run(&command),
         Command::Login(command) => login::run(&command),
         Command::Logout(command) => logout::run(&command),
+        Command::Warm(command) => return end(warm::run(&command)),
+        Command::Cache(command) => return end(cache::run(&command)),
         Command::Doctor(arguments) => return doctor::run(arguments),
     };
     end(outcome.map(|()| ExitCode::SUCCESS))

@@ -1,6 +1,6 @@
 //! `longshore serve`: puts the daemon together, runs it, and stops it in order.
 
-use std::{process, sync::Arc, time::Duration};
+use std::{io, process, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -18,8 +18,8 @@ use crate::{
     config::{self, Config},
     credentials::{Credentials, rule, token_store},
     environment::{self, Loaded},
-    server::Server,
-    store::{BlobStore, Limits, Quota, Quotas},
+    server::{Control, Server},
+    store::{BlobStore, Limits, OpenError, Quota, Quotas},
     upstream::Upstream,
 };
 
@@ -45,21 +45,17 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let signals = stop_on_signals(stop.clone())?;
     let dir = environment::cache_dir(&loaded.config);
     let config = Arc::new(loaded.config);
-    let (opened, limits) = (dir.clone(), limits(&config));
-    let store = spawn_blocking(move || BlobStore::open(&opened, limits)).await??;
-    let tokens = token_store(&config);
-    let credentials = Arc::new(Credentials::new(Arc::clone(&config), tokens));
-    let upstream = Upstream::new(Arc::clone(&config), Arc::clone(&credentials))?;
-    let cache = Cache::new(store.clone(), upstream, &config);
+    let Parts { store, credentials, cache } = assemble(&config).await?;
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
+    let address = Some(listener.local_addr()?);
+    let control = control(Control { store: store.clone(), config: Arc::clone(&config), address }, stop.clone()).await?;
     let file = loaded.file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
     info!(
         cache = %dir.display(), bytes = store.used(), bound = store.bound(), configuration = file,
         "listening on http://{}", listener.local_addr()?
     );
     cache.take_up();
-
     let sweeper = sweep(store.clone(), stop.clone());
     let scrubber = scrub(store.clone(), &config.cache, stop.clone());
     let keeper = tokio::spawn({
@@ -76,10 +72,48 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     sweeper.await?;
     scrubber.await?;
     keeper.await?;
+    control.await?;
     spawn_blocking(move || store.stop()).await?;
     signals.abort();
     info!("stopped");
     Ok(())
+}
+
+/// What serves pulls, put together but for the listener.
+pub(super) struct Parts {
+    pub(super) store: BlobStore,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) cache: Arc<Cache>,
+}
+
+/// Takes the cache folder and puts together what serves from it.
+pub(super) async fn assemble(config: &Arc<Config>) -> Result<Parts, BoxError> {
+    let opened = Arc::clone(config);
+    let store = spawn_blocking(move || open_store(&opened)).await??;
+    let credentials = Arc::new(Credentials::new(Arc::clone(config), token_store(config)));
+    let upstream = Upstream::new(Arc::clone(config), Arc::clone(&credentials))?;
+    let cache = Cache::new(store.clone(), upstream, config);
+    Ok(Parts { store, credentials, cache })
+}
+
+/// Takes the cache folder.
+pub(super) fn open_store(config: &Arc<Config>) -> Result<BlobStore, OpenError> {
+    BlobStore::open(&environment::cache_dir(config), limits(config))
+}
+
+/// Answers the commands of who owns the cache folder. Pulls do not need it: without a socket they are served all the same.
+async fn control(control: Control, stop: CancellationToken) -> Result<JoinHandle<()>, BoxError> {
+    let store = control.store.clone();
+    // before anybody is told that the daemon is there
+    let socket = spawn_blocking(move || store.control_socket()).await?;
+    let refused = |error: io::Error| warn!(%error, "no command but a pull is answered: there is no control socket");
+    Ok(tokio::spawn(async move {
+        let served = match socket {
+            Ok(socket) => control.serve(socket, stop).await,
+            Err(error) => Err(error),
+        };
+        served.unwrap_or_else(refused);
+    }))
 }
 
 /// The first signal asks for an orderly end, the second ends the process.
@@ -114,7 +148,7 @@ fn limits(config: &Arc<Config>) -> Limits {
 }
 
 /// Keeps the cache within its limits: as soon as it is above them, and each minute, since disks fill without it.
-fn sweep(store: BlobStore, stop: CancellationToken) -> JoinHandle<()> {
+pub(super) fn sweep(store: BlobStore, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut minutes = interval(MINUTE);
         loop {

@@ -87,7 +87,7 @@ impl Row {
 }
 
 /// Columns as wide as their widest cell, two spaces apart.
-fn table<const COLUMNS: usize>(titles: &[String; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
+pub(super) fn table<const COLUMNS: usize>(titles: &[String; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     let lines = || std::iter::once(titles).chain(rows);
     let width = |column: usize| lines().map(|cells| cells[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..COLUMNS).map(width).collect();

@@ -11,7 +11,7 @@ mod rule;
 mod value;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
     time::Duration,
@@ -219,6 +219,17 @@ impl Config {
         };
         self.registries.iter().find(|rule| is_meant(&rule.pattern))
     }
+}
+
+/// The address by which this machine reaches what listens on `listen` here.
+#[must_use]
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 #[cfg(test)]

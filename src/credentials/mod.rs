@@ -43,7 +43,7 @@ pub use error::Error;
 pub use notes::{Failure, login_token, logins, remember_login};
 pub use obtain::{DEADLINE, Demand};
 pub use wanted::{Selection, Wanted, Way, rule, way};
-pub use whose::{Whose, is_ecr_by_name, whose};
+pub use whose::{Whose, behind_daemon, is_ecr_by_name, whose};
 
 /// ECR Public works without credentials; how long a machine that has none is not asked again.
 const ANONYMOUS_FOR: Duration = Duration::from_mins(10);

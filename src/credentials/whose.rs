@@ -49,6 +49,16 @@ pub fn whose(config: &Config, server: &str, selection: &Selection) -> Whose {
     registry.map_or(Whose::Foreign, of_registry)
 }
 
+/// What stands behind the address of the daemon of this machine, when that stands in front of an image's name.
+#[must_use]
+pub fn behind_daemon(listen: SocketAddr, name: &str) -> &str {
+    let rest = name.split_once('/').filter(|(front, _)| {
+        let (host, port) = server_address(front);
+        is_daemon(listen, &host, port)
+    });
+    rest.map_or(name, |(_, rest)| rest)
+}
+
 /// Whether the daemon of this machine is meant. What it does not listen on may be somebody else's.
 fn is_daemon(listen: SocketAddr, host: &str, port: Option<u16>) -> bool {
     if port != Some(listen.port()) {

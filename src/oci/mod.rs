@@ -4,6 +4,7 @@
 
 mod digest;
 mod error;
+mod image;
 mod manifest;
 mod name;
 mod range;
@@ -12,6 +13,7 @@ mod signed;
 
 pub use digest::{Digest, Verifier};
 pub use error::{Code, UpstreamError, body};
+pub use image::ImageName;
 pub use manifest::{Accept, Descriptor, Manifest, MediaType};
 pub use name::{Reference, Registry, Repository, RepositoryName, Tag, server_address, server_host};
 pub use range::{ByteRanges, Unsatisfiable};

@@ -1,12 +1,13 @@
 //! The daemon's HTTP side: connections, routes, answers.
 //!
-//! Knows no AWS and no files; what it serves comes from `cache`. Plain HTTP/1.1: TLS is for what is not loopback.
+//! Knows no AWS and no files; what it serves comes from `cache`, what its owner asks of the cache folder from `store`. Plain HTTP/1.1: TLS is for what is not loopback.
 
 mod access;
 mod answer;
 mod blob;
 mod body;
 mod connection;
+pub mod control;
 mod handle;
 mod manifest;
 mod piece;
@@ -16,6 +17,8 @@ mod relay;
 mod resolve;
 mod sendfile;
 mod wire;
+
+pub use control::Control;
 
 use std::{io, sync::Arc, time::Duration};
 

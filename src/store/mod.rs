@@ -5,6 +5,7 @@
 //!   VERSION                     "1": the layout below; another number is refused, never converted silently
 //!   CACHEDIR.TAG                tells backup programs that all of this can be fetched again
 //!   lock                        held by the daemon for its life; the text inside says by whom
+//!   control.sock                where the daemon is asked by commands of its owner: 0600, there while it runs
 //!   content-v2/sha256/aa/bb/…   finished, verified content: blobs and manifests (cacache's content area)
 //!   index-v5/…                  small records that change seldom: content, manifests, tags, pins (cacache's index)
 //!   tmp/                        what is being deleted; emptied at the start
@@ -42,6 +43,7 @@ mod pins;
 mod records;
 mod referred;
 mod scrub;
+mod socket;
 mod start;
 mod sweep;
 mod times;
@@ -62,6 +64,7 @@ pub use journal::There;
 pub use limits::{Limits, Quota, Quotas, default_free, default_size};
 pub use records::TagEntry;
 pub use scrub::Verified;
+pub use socket::{ControlSocket, control_connect};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
 pub use writer::{BlobWriter, CommitError, Partial, VerifiedBlob};
 

@@ -60,6 +60,7 @@ const DUPLICATES: &[&str] = &[
     "syn",
     "thiserror",
     "thiserror-impl",
+    "unicode-width",
 ];
 
 #[test]

@@ -10,8 +10,10 @@
 
 mod aliases;
 mod budget;
+mod cli_cache;
 mod cli_login;
 mod cli_tokens;
+mod cli_warm;
 mod configuration;
 mod daemon;
 mod dependencies;

@@ -1,10 +1,13 @@
 //! The README stays true: its configuration is read, its table is held against the program, its commands exist.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
 use longshore::config::{Config, settings};
 
-use crate::rig::{Rig, text};
+use crate::{
+    fake_ecr::Image,
+    rig::{APP, Rig, program, run, text},
+};
 
 const README: &str = include_str!("../../README.md");
 /// Who runs the commands that are not run here: the command, a script, and the words there that run it.
@@ -58,6 +61,8 @@ fn every_setting_is_in_the_table_with_its_default() {
 #[tokio::test]
 async fn every_command_exists_and_is_run_by_a_test() {
     let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::index(["linux/amd64", "linux/arm64"]));
+    fs::write(rig.dir.path().join("compose.yaml"), format!("services: {{app: {{image: \"{APP}:v1\"}}}}\n")).unwrap();
     let lines = blocks("sh").into_iter().flat_map(str::lines);
     let commands: Vec<_> = lines.map(|line| line.split('#').next().unwrap().trim()).collect();
     assert!(commands.len() > 5, "{commands:?}");
@@ -69,7 +74,8 @@ async fn every_command_exists_and_is_run_by_a_test() {
         let arguments = command.strip_prefix("longshore ").unwrap_or_else(|| panic!("nobody runs {command}"));
         // in the rig's own home, so it may really be done
         let arguments: Vec<_> = arguments.split(' ').collect();
-        let output = rig.longshore(&arguments);
+        let mut program = program(env!("CARGO_BIN_EXE_longshore"), &rig.ecr, rig.dir.path());
+        let output = run(program.current_dir(rig.dir.path()).args(arguments), "");
         assert!(output.status.success(), "{command}: {}", text(&output.stderr));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use super::{
     finding::{Finding, Subject, check},
     surroundings::Surroundings,
 };
-use crate::chain::chain;
+use crate::{chain::chain, config::reachable};
 
 /// It is on this machine, and `/v2/` asks nobody.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -73,16 +73,6 @@ async fn ask(address: SocketAddr) -> Result<HeaderMap, Failure> {
     let answer = sender.send_request(request).await.map_err(Failure::Http);
     driver.abort();
     Ok(answer?.headers().clone())
-}
-
-/// The address by which this machine reaches its own listener.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// How the daemon is started here.
