@@ -220,7 +220,8 @@ fn answer_head(status: u16, path: &str, part: Option<&Part>) -> String {
     let range = range.map(|part| format!("Content-Range: bytes {}-{}/{}\r\n", part.from, part.to - 1, part.size));
     let reason = if status == 404 { "Not Found" } else { "OK" };
     format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nAccept-Ranges: bytes\r\n{digest}{}\r\n",
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Accept-Ranges: bytes\r\n{digest}{}\r\n",
         range.unwrap_or_default()
     )
 }

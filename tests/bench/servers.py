@@ -51,7 +51,10 @@ def family(pid):
     found = [pid]
     for one in found:
         for task in Path(f"/proc/{one}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
+            try:
+                found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
+            except FileNotFoundError:
+                pass  # a thread that ended meanwhile
     return found
 
 
