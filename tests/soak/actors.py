@@ -14,6 +14,8 @@ from world import ACCEPT, ECR, KIB, digest_of
 
 # Errors of a connection that breaks; an answer that is not whole is no answer.
 BREAKS = (OSError, http.client.HTTPException)
+# No fault lasts so long, and no retry: who waits longer for a byte waits for nothing. In seconds.
+PATIENCE = 30
 
 
 class Witness:
@@ -72,12 +74,14 @@ class Client(Actor):
         act = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])[0]
         try:
             act(image, blob)
+        except TimeoutError:
+            self.witness.complain(f"{self.name}: {act.__name__} of {blob.repository} {blob.digest}: not a byte for {PATIENCE} s")
         except BREAKS:
             self.witness.count(f"{act.__name__}: broke off")
         self.pause(0, 0.2)
 
-    def open(self, method, path, headers=None, timeout=30):
-        connection = http.client.HTTPConnection(self.address, timeout=timeout)
+    def open(self, method, path, headers=None):
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         connection.request(method, f"/v2/{ECR}/{path}", headers={"Accept": ACCEPT, **(headers or {})})
         return connection, connection.getresponse()
 
@@ -219,12 +223,12 @@ class Faults(Actor):
             rule = {**rule, "chance": [draw.uniform(0.2, 1), draw.randrange(1 << 30)]}
         rule = self.fake.ask("POST", "/faults", {**rule, "actions": actions})["id"]
         self.witness.count(f"fault: {name}")
-        self.pause(0.5, 4)
+        self.pause(0.5, 3)
         if name in ("flipped byte", "swapped body"):
             hits = next(fault["hits"] for fault in self.fake.ask("GET", "/faults") if fault["id"] == rule)
             self.witness.spoiled += [blob] * hits
         self.fake.ask("DELETE", "/faults")
-        self.pause(0, 3)
+        self.pause(0, 2)
 
 
 class Damage(Actor):

@@ -101,8 +101,8 @@ class Soak:
         for wrong in self.witness.wrong[:20]:
             print(f"  WRONG {wrong}")
         whole = sum(count for what, count in counts.items() if what.endswith("whole"))
-        self.answer(f"every one of {whole} whole answers was right", not self.witness.wrong,
-                    f"{len(self.witness.wrong)} were not")
+        self.answer(f"every one of {whole} whole answers was right, and nobody waited in vain", not self.witness.wrong,
+                    f"{len(self.witness.wrong)} complaints")
         said = self.daemon.log.read_text(errors="replace")
         self.answer("the daemon never panicked", "panicked" not in said)
         left = self.staged()
