@@ -81,5 +81,8 @@ fetched_of() {
 
 # told_of_resets BYTE: whether what was logged from there on says that connections broke.
 told_of_resets() {
-    if tail -c "+$(($1 + 1))" "$STATE/log/longshore" | grep -qiE 'reset|broke off'; then echo "it does"; else echo "it does not"; fi
+    local lines
+    # To its end: a reader that leaves early would make tail, and with it the pipe, fail.
+    lines=$(tail -c "+$(($1 + 1))" "$STATE/log/longshore" | grep -ciE 'reset|broke off')
+    if [ "${lines:-0}" -gt 0 ]; then echo "it does"; else echo "it does not"; fi
 }
