@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need, and runs every test: the Rust tests, the real clients, the installation.
+# Installs what the tests need, and runs every test: the Rust tests, the real clients, the installation,
+# a soak of three minutes.
 # Never skips: what is missing is installed or is an error. Never goes on behind a section that failed.
 set -euo pipefail
 
@@ -30,6 +31,7 @@ curl curl
 dash dash
 git git
 pgrep procps
+python3 python3
 shellcheck shellcheck
 systemd-analyze systemd
 xmllint libxml2-utils
@@ -94,4 +96,5 @@ section "Rust tests" cargo test --locked
 section "programs for the tests with real clients" cargo build --locked --bins --example fake-ecr
 section "real clients" as_root tests/clients/run.sh --bin-dir "$target/debug"
 section "installation" tests/install.sh --bin-dir "$target/debug"
+section "soak" tests/soak/run.sh --bin-dir "$target/debug"
 printf '\n=== passed: every section\n'

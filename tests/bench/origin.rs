@@ -46,7 +46,10 @@ struct Arguments {
     round_trip_ms: u64,
 }
 
-/// Hands out moments at which bytes may go: never a burst after a pause.
+/// A timer that rings late is made up for; a line that was idle for longer has nothing saved up.
+const LATE: Duration = Duration::from_millis(25);
+
+/// Hands out moments at which bytes may go.
 struct Pace {
     rate: u64,
     next: Mutex<Instant>,
@@ -90,6 +93,12 @@ impl Pace {
         Self { rate, next: Mutex::new(Instant::now()) }
     }
 
+    /// A new answer begins: nothing is saved up from the time before.
+    fn begin(&self) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = (*next).max(Instant::now());
+    }
+
     /// Waits until so many bytes may go.
     async fn wait(&self, bytes: usize) {
         if self.rate == 0 {
@@ -98,7 +107,11 @@ impl Pace {
         let time = Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.rate);
         let at = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            *next = (*next).max(Instant::now()) + time;
+            let now = Instant::now();
+            if now > *next + LATE {
+                *next = now;
+            }
+            *next += time;
             *next
         };
         sleep_until(at).await;
@@ -158,6 +171,7 @@ impl Origin {
     async fn body(&self, stream: &mut TcpStream, pace: &Pace, part: &Part, sent: &mut u64) -> io::Result<()> {
         let mut buffer = vec![0; STEP];
         let mut at = part.from;
+        pace.begin();
         while at < part.to {
             let want = usize::try_from(part.to - at).unwrap_or(STEP).min(STEP);
             part.file.read_exact_at(&mut buffer[..want], at)?;
@@ -206,7 +220,8 @@ fn answer_head(status: u16, path: &str, part: Option<&Part>) -> String {
     let range = range.map(|part| format!("Content-Range: bytes {}-{}/{}\r\n", part.from, part.to - 1, part.size));
     let reason = if status == 404 { "Not Found" } else { "OK" };
     format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nAccept-Ranges: bytes\r\n{digest}{}\r\n",
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Accept-Ranges: bytes\r\n{digest}{}\r\n",
         range.unwrap_or_default()
     )
 }

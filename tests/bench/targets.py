@@ -223,5 +223,6 @@ def steps(programs, goals, runs):
         finally:
             ours.stop()
 
-    return [("a b", warm), ("c", lambda: cold_blob(world(), runs + 1, 70)), ("d", lambda: crowd(world(), max(runs // 2, 1), 40)),
-            ("e", lambda: far_image(world(), 2, 25)), ("f", lambda: slow_readers(world(), max(runs // 2, 1), 20))]
+    few = max(runs // 2, 1)
+    return [("a b", warm), ("c", lambda: cold_blob(world(), runs + 1, 70)), ("d", lambda: crowd(world(), few, 40)),
+            ("e", lambda: far_image(world(), 2, 25)), ("f", lambda: slow_readers(world(), few, 20))]

@@ -25,6 +25,7 @@ done
 [[ " $CLIENTS " != *" credentials "* ]] || check_credentials
 if [ -n "$daemon_clients" ]; then
     check_crowd
+    check_ranges
     # shellcheck disable=SC2086 # one word per client
     check_outage $daemon_clients
 fi

@@ -58,6 +58,7 @@ start_fake() {
         images+=(--image "$ECR/$client/second:1,layer-size=300000,format=docker,$shape,seed=$((seed += 100))")
         images+=(--image "$ECR/$client/resets:1,layer-size=$RESETTING_LAYERS,format=oci,platforms=linux/$(go_arch),seed=$((seed += 100))")
     done
+    images+=(--image "$ECR/ranges/resets:1,layer-size=$RESETTING_LAYERS,format=oci,platforms=linux/$(go_arch),seed=$((seed += 100))")
     images+=(--image "$ECR/crowd/app:1,layer-size=2000000,format=oci,$shape,seed=$((seed += 100))")
     images+=(--image "$PUBLIC/app:1,layer-size=300000,format=docker,$shape,seed=$((seed += 100))")
     start fake-ecr "$FAKE_ECR" --registry-listen "$ECR_ADDRESS:443" --registry-plain-listen 127.0.0.1:0 \

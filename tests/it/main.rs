@@ -22,6 +22,7 @@ mod endpoints;
 mod failures;
 mod fake_aws;
 mod fake_ecr;
+mod fakes;
 mod faults;
 mod former;
 mod helper;

@@ -20,7 +20,7 @@ pub(super) async fn answer(state: &Arc<State>, incoming: &Incoming) -> Answer {
         return partition(state, incoming).await;
     }
     let outcome = match (incoming.method.as_str(), path) {
-        ("GET", "/requests" | "/log") => Ok(json!(state.log.requests())),
+        ("GET", "/requests" | "/log") => Ok(requests(state, incoming)),
         ("DELETE", "/requests" | "/log") => {
             state.log.clear();
             Ok(json!({}))
@@ -44,6 +44,15 @@ pub(super) async fn answer(state: &Arc<State>, incoming: &Incoming) -> Answer {
         Ok(value) => Answer::json(200, &value),
         Err(error) => Answer::json(400, &json!({"error": error})),
     }
+}
+
+/// All requests, or with `?running` those that are being answered.
+fn requests(state: &State, incoming: &Incoming) -> Value {
+    let mut all = state.log.requests();
+    if incoming.raw_query() == "running" {
+        all.retain(|request| !request.finished && !request.aborted);
+    }
+    json!(all)
 }
 
 fn read<T: DeserializeOwned>(incoming: &Incoming) -> Result<T, String> {
