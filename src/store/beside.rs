@@ -56,8 +56,8 @@ impl BlobStore {
     pub(super) fn quarantine(&self, digest: &Digest) {
         let (path, to) = (self.path(digest), self.quarantine_path(digest));
         let changing = self.changing();
-        tracing::warn!(event = "damaged", %digest, "cached content is not what its name says; it is in quarantine and is fetched again");
         self.table().remove(digest);
+        tracing::warn!(event = "damaged", %digest, "cached content is not what its name says; it is in quarantine and is fetched again");
         let moved = self.counted(&changing, path.parent().unwrap_or(&path), || {
             fs::create_dir_all(to.parent().unwrap_or(&to))?;
             fs::rename(&path, &to)

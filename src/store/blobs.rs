@@ -215,8 +215,8 @@ impl BlobStore {
         if known.is_none() || fs::metadata(&path).ok().map(|metadata| metadata.len()) == known {
             return;
         }
-        tracing::warn!(event = "damaged", %digest, why, "cached content is not what it was and is fetched again");
         self.table().remove(digest);
+        tracing::warn!(event = "damaged", %digest, why, "cached content is not what it was and is fetched again");
         self.counted(&changing, path.parent().unwrap_or(&path), || match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "damaged content could not be deleted");

@@ -1,6 +1,6 @@
 //! Keeping the folder within its limits: what was read least recently goes first.
 //!
-//! Works from the table of contents, never from a walk. Content that is open, being written or pinned stays. What can be
+//! Works from the table of contents, never from a walk. Content that is open or pinned stays; bytes in flight lie elsewhere. What can be
 //! done without goes before content: what is in quarantine, and downloads that nobody works on.
 
 use std::{
@@ -215,7 +215,8 @@ impl BlobStore {
         }
     }
 
-    /// Deletes one content unless it is open, being written or pinned. Returns what that freed.
+    /// Deletes one content unless it is open or pinned. What is in flight is no content yet, and lies elsewhere. Returns
+    /// what that freed.
     pub(super) fn evict(&self, digest: &Digest, why: &'static str) -> Option<u64> {
         let path = self.path(digest);
         let changing = self.changing();
@@ -223,7 +224,7 @@ impl BlobStore {
         let held = {
             let mut table = self.table();
             // whoever opens it after this finds no entry
-            if self.inner().leases.is_taken(digest) || table.pinned.contains(digest) || self.is_written(digest) {
+            if self.inner().leases.is_taken(digest) || table.pinned.contains(digest) {
                 return None;
             }
             table.remove(digest)?
