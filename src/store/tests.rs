@@ -187,7 +187,7 @@ fn what_is_open_or_pinned_or_being_written_stays() {
     assert!(!has(&store, &other));
     drop(reader);
     writer.write_at(0, &bytes(51, 9000)).unwrap();
-    writer.commit(9000).unwrap();
+    std::sync::Arc::new(writer).verify(9000).unwrap().commit().unwrap();
     assert!(has(&store, &written));
     let refused = store.remove_image(&repository(), &reference("v1")).unwrap_err();
     assert!(refused.to_string().contains("is pinned"), "{refused}");
