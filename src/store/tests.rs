@@ -130,6 +130,7 @@ fn what_it_takes_is_what_du_says_whatever_is_done_to_it() {
     writer.write_at(5, &bytes(1, 70_000)).unwrap();
     check(&store, "with a download under way");
     writer.rest().unwrap();
+    drop(writer);
     store.flush();
     check(&store, "with a download at rest");
     let usage = store.usage().unwrap();
@@ -281,6 +282,7 @@ fn downloads_at_rest_go_before_content_oldest_first() {
             writer.write_at(0, &bytes(1, 9000)).unwrap();
             let file = writer.file();
             writer.rest().unwrap();
+            drop(writer);
             file.set_modified(SystemTime::now() - DAY * days).unwrap();
             digest
         })
