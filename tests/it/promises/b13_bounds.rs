@@ -76,7 +76,7 @@ async fn b13_two_repositories_that_share_a_layer_never_get_an_empty_body() {
 
 #[tokio::test]
 async fn b13_what_is_open_in_flight_or_pinned_survives() {
-    let mut rig = Rig::with("[cache]\nmax_size = \"44MB\"").await;
+    let mut rig = Rig::with("[cache]\nmax_size = \"108MB\"").await;
     let pinned = rig.ecr.push_image(APP, "pinned", Image::index(["linux/amd64", "linux/arm64"]).layers(2, BLOB));
     let before = rig.pull(APP, "pinned").await;
     rig.daemon.kill();
@@ -86,7 +86,7 @@ async fn b13_what_is_open_in_flight_or_pinned_survives() {
     drop(pins);
     rig.restart();
     // more than the buffers between here and there hold
-    let large = vec![99; 32_000_000];
+    let large = vec![99; 96_000_000];
     let opened = format!("/v2/{APP}/blobs/{}", rig.ecr.push_blob(APP, large.clone()));
     rig.get(&opened).await.ok();
     let reading = rig.open("GET", &opened, &[]).await;
