@@ -46,6 +46,8 @@ pub(super) struct Download {
 pub(super) struct Source {
     pub(super) storage: Option<Storage>,
     pub(super) etag: Option<hyper::header::HeaderValue>,
+    /// whether the size is in the journal
+    pub(super) is_sized: bool,
     /// whether it answered a question for a range with the whole
     pub(super) ignores_ranges: bool,
 }
@@ -247,15 +249,13 @@ impl Download {
     }
 
     /// The size of the whole is now known to be `size`; or it is another one than before.
-    /// Whether that is news.
-    pub(super) fn learn_size(&self, size: u64) -> Result<bool, upstream::Error> {
+    pub(super) fn learn_size(&self, size: u64) -> Result<(), upstream::Error> {
         let mut plan = self.plan();
         if let Some(known) = plan.size().filter(|known| *known != size && self.fill.has_bytes()) {
             // while nothing came, the registry's own answer counts for more than what a manifest said
             return Err(upstream::Error::changed(&self.fill.repository.registry, Some(known), Some(size)));
         }
-        let is_news = plan.size() != Some(size);
         plan.set_size(size);
-        Ok(is_news)
+        Ok(())
     }
 }

@@ -3,7 +3,12 @@
 //! Whatever breaks off (reset, silence, a short body, a signed URL that is over) costs only what had not come of one piece: that
 //! is asked for again. Bytes of another version of the blob are refused.
 
-use std::{io, mem, ops::Range, sync::Arc, time::Duration};
+use std::{
+    io, mem,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use tokio::{task::JoinHandle, time::sleep};
@@ -16,6 +21,8 @@ use crate::upstream::{self, BlobBody, BlobQuestion};
 const FRUITLESS_ATTEMPTS: u32 = 4;
 /// The pause after an attempt that brought bytes; it doubles with each one in a row that brought none.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Clients give up on a body that stands still for longer.
+const LONGEST_REST: Duration = Duration::from_secs(15);
 /// So much is written to the disk at once, while as much again comes: bounds the memory of a connection.
 const BATCH: usize = 512 * 1024;
 
@@ -59,15 +66,26 @@ async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
         match outcome {
             Ok(()) => {}
             Err(Broken::Disk(error)) => return Err(Error::store(error)),
-            Err(Broken::Upstream(error)) if fruitless >= FRUITLESS_ATTEMPTS || !error.may_pass() => {
-                return Err(Arc::new(error).into());
-            }
-            Err(Broken::Upstream(error)) => {
-                debug!(digest = %fill.digest, at = piece.start, %error, "a download broke off and is taken up again");
-                sleep(FIRST_PAUSE * 2_u32.pow(fruitless)).await;
-            }
+            Err(Broken::Upstream(error)) => match pause(&error, fruitless, fill.has_bytes()) {
+                None => return Err(Arc::new(error).into()),
+                Some(pause) => {
+                    debug!(digest = %fill.digest, at = piece.start, %error, "a download broke off and is taken up again");
+                    sleep(pause).await;
+                }
+            },
         }
     }
+}
+
+/// How long to wait before the next attempt; `None` when there is none. A download that has begun waits for a host that is left
+/// alone for a moment: somebody reads what came.
+fn pause(error: &upstream::Error, fruitless: u32, has_begun: bool) -> Option<Duration> {
+    let rest = error.retry_after(SystemTime::now()).filter(|rest| has_begun && *rest <= LONGEST_REST);
+    let pause = match rest {
+        Some(rest) => Some(rest),
+        None => error.may_pass().then(|| FIRST_PAUSE * 2_u32.pow(fruitless)),
+    };
+    pause.filter(|_| fruitless < FRUITLESS_ATTEMPTS)
 }
 
 /// Fetches one piece; `piece` is what is left of it afterwards.
@@ -125,8 +143,9 @@ async fn learn(
     is_range: bool,
 ) -> Result<bool, Broken> {
     if let Some(total) = body.total {
-        let is_new = download.learn_size(total)?;
+        download.learn_size(total)?;
         piece.end = piece.end.min(total);
+        let is_new = !std::mem::replace(&mut download.source().is_sized, true);
         if is_new {
             let writer = Arc::clone(&download.writer);
             blocking(move || writer.note_size(total)).await.map_err(Broken::Disk)?;

@@ -257,6 +257,7 @@ async fn tags_survive_a_restart() {
     let mut rig = Rig::start().await;
     rig.ecr.push_image(APP, "v1", Image::linux_amd64());
     let before = rig.pull(APP, "v1").await;
+    // what came whole is served whole, whether it was put in its place in time or not
     rig.kill_and_restart();
     rig.ecr.stop_listening();
     assert_eq!(rig.pull(APP, "v1").await, before);

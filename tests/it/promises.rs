@@ -46,6 +46,11 @@ fn path(repository: &str, digest: &str) -> String {
     format!("/v2/{repository}/blobs/{digest}")
 }
 
+/// A rig for tests that hold an answer back for as long as a slow machine needs.
+async fn patient() -> Rig {
+    Rig::with_upstream("", "idle_timeout = \"30s\"").await
+}
+
 /// The whole blob, which must come.
 async fn body_of(rig: &Rig, digest: &str) -> Vec<u8> {
     rig.get(&path(APP, digest)).await.ok().body.unwrap().to_vec()

@@ -90,6 +90,7 @@ fn what_a_person_sees_is_what_the_program_says() {
         include_str!("../../src/ecr/failure.rs"),
         include_str!("../../src/helper/handover.rs"),
         include_str!("../../src/helper/mod.rs"),
+        include_str!("../../src/oci/error.rs"),
         include_str!("../../src/server/resolve.rs"),
         include_str!("../../src/store/mod.rs"),
         include_str!("../../src/store/tokens/file.rs"),

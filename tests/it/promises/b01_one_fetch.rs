@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 
-use super::{S, blob, body_of, path};
+use super::{S, blob, body_of, path, patient};
 use crate::{
     fake_ecr::{Listener, Rule},
     rig::{APP, REGISTRY, Rig, together},
@@ -14,7 +14,7 @@ const SLOWEST_FIRST_BYTE: Duration = Duration::from_millis(300);
 
 #[tokio::test]
 async fn b01_one_fetch_many_readers() {
-    let rig = Rig::start().await;
+    let rig = patient().await;
     let digest = rig.ecr.push_blob(APP, blob(1));
     let other = format!("{REGISTRY}/team/other");
     rig.ecr.push_blob(&other, blob(1));

@@ -23,6 +23,7 @@ async fn with_a_blob(more: &str) -> (Rig, String, PathBuf) {
     let digest = rig.ecr.push_blob(APP, bytes());
     let path = format!("/v2/{APP}/blobs/{digest}");
     rig.get(&path).await.ok();
+    rig.settle().await;
     let (file, _) = rig.content().remove(0);
     (rig, path, file)
 }

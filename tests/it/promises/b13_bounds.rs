@@ -33,6 +33,7 @@ fn push(rig: &Rig, count: u8) -> Vec<String> {
 
 async fn is_hit(rig: &Rig, path: &str) -> bool {
     let reply = rig.get(path).await.ok();
+    rig.settle().await;
     assert_eq!(reply.body.as_ref().unwrap().len(), BLOB);
     reply.cache() == "hit"
 }
@@ -79,6 +80,7 @@ async fn b13_what_is_open_in_flight_or_pinned_survives() {
     let mut rig = Rig::with("[cache]\nmax_size = \"108MB\"").await;
     let pinned = rig.ecr.push_image(APP, "pinned", Image::index(["linux/amd64", "linux/arm64"]).layers(2, BLOB));
     let before = rig.pull(APP, "pinned").await;
+    rig.settle().await;
     rig.daemon.kill();
     let pins = BlobStore::open(&rig.cache(), None).unwrap();
     let (repository, reference) = (APP.parse::<Repository>().unwrap(), "pinned".parse().unwrap());

@@ -188,6 +188,7 @@ async fn b14_registries_are_kept_apart_and_equal_blobs_are_kept_once() {
     assert_ne!(one.digest, two.digest);
     let both = one.blobs.keys().filter(|digest| two.blobs.contains_key(*digest)).count();
     assert_eq!(both, 1);
+    rig.settle().await;
     // two manifests, and each blob once
     assert_eq!(rig.content().len(), 2 + one.blobs.len() + two.blobs.len() - both);
     rig.ecr.stop_listening();
