@@ -180,7 +180,16 @@ async fn receive(
         if !fill.was_asked() {
             download.shared.yield_to_asked(fill).await;
         }
-        let Some(bytes) = body.next(upstream, &fill.repository.registry).await else { break };
+        let came = tokio::select! {
+            came = body.next(upstream, &fill.repository.registry) => came,
+            // what waits to be written must not wait for more to come
+            settled = behind.settle(), if behind.length > 0 => {
+                settled.map_err(Broken::Disk)?;
+                behind.write().await.map_err(Broken::Disk)?;
+                continue;
+            }
+        };
+        let Some(bytes) = came else { break };
         let mut bytes = bytes?;
         fill.count(bytes.len() as u64);
         // a server that ignored the range sends again what is there
@@ -233,9 +242,12 @@ impl Behind {
         Ok(())
     }
 
+    /// Waits for the batch that is being written. Nothing is lost when this is dropped before its end.
     async fn settle(&mut self) -> io::Result<()> {
-        if let Some(writing) = self.writing.take() {
-            self.written = writing.await.map_err(io::Error::other)??;
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            self.written = written.map_err(io::Error::other)??;
         }
         Ok(())
     }
