@@ -39,6 +39,7 @@ mod journal;
 mod leases;
 mod limits;
 mod mark;
+mod partials;
 mod pins;
 mod records;
 mod referred;
@@ -62,11 +63,12 @@ pub use contacts::Contacts;
 pub use inventory::{Image, Removed, Usage};
 pub use journal::There;
 pub use limits::{Limits, Quota, Quotas, default_free, default_size};
+pub use partials::Partial;
 pub use records::TagEntry;
 pub use scrub::Verified;
 pub use socket::{ControlSocket, control_connect};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
-pub use writer::{BlobWriter, CommitError, Partial, VerifiedBlob};
+pub use writer::{BlobWriter, CommitError, VerifiedBlob};
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -58,15 +58,6 @@ struct Hashing {
     to: u64,
 }
 
-/// A download that was broken off and can be taken up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partial {
-    /// Of which content.
-    pub digest: Digest,
-    /// Where it came from.
-    pub from: Repository,
-}
-
 /// Why bytes did not become content. They are deleted in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -131,37 +122,12 @@ impl BlobStore {
         writer.verify(bytes.len() as u64)?.commit()
     }
 
-    /// Downloads that nobody works on.
-    pub fn partials(&self) -> io::Result<Vec<Partial>> {
-        let mut partials = Vec::new();
-        for entry in fs::read_dir(self.staging())?.flatten() {
-            let digest = entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
-            let Some(digest) = digest.filter(|digest| !self.is_written(digest)) else { continue };
-            if let Some(entry) = journal::read(&entry.path()) {
-                partials.push(Partial { digest, from: entry.from });
-            }
-        }
-        Ok(partials)
-    }
-
-    /// Drops a download that nobody works on.
-    pub fn drop_partial(&self, digest: &Digest) {
-        // while it goes, it counts as written: who takes it up meanwhile starts anew, in a file of its own
-        if self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
-            let path = self.staging().join(digest.hex());
-            journal::remove(&path);
-            // one that is gone already is what is wanted; one that stays is tried again with the next sweep
-            let _ = fs::remove_file(&path);
-            self.written(digest);
-        }
-    }
-
     /// Whether somebody writes content of this digest.
     pub(super) fn is_written(&self, digest: &Digest) -> bool {
         self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
-    fn written(&self, digest: &Digest) {
+    pub(super) fn written(&self, digest: &Digest) {
         self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
@@ -210,24 +176,6 @@ impl VerifiedBlob {
         let path = self.writer.store.path(&self.writer.digest);
         self.writer.place(self.size).map_err(|source| CommitError::Io { path, source })
     }
-}
-
-/// Deletes what nobody will take up of what a dead daemon left in the staging folder, and makes the folder if need be.
-pub(super) fn clean(staging: &Path) -> io::Result<()> {
-    fs::create_dir_all(staging)?;
-    for entry in fs::read_dir(staging)?.flatten() {
-        let path = entry.path();
-        let file = path.with_extension("");
-        let is_named = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
-            let is_digest = format!("sha256:{name}").parse::<Digest>().is_ok();
-            is_digest && path.extension().is_none_or(|extension| extension == "journal")
-        });
-        if is_named && file.is_file() && journal::read(&file).is_some_and(|entry| !entry.there.extents.is_empty()) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
-    }
-    Ok(())
 }
 
 impl BlobWriter {
