@@ -159,8 +159,10 @@ impl Download {
         loop {
             tokio::select! {
                 joined = fetchers.join_next() => match joined {
-                    None => break,
-                    Some(Ok(Ok(()))) => {}
+                    None if last_error.is_some() || self.plan().left() == 0 => break,
+                    // those that were left had to make room for others
+                    None => drop(fetchers.spawn(fetcher::run(Arc::clone(self)))),
+                    Some(Ok(Ok(()))) => last_error = None,
                     Some(Ok(Err(error))) => last_error = Some(error),
                     Some(Err(_)) => return Err(Error::GivenUp),
                 },
