@@ -118,10 +118,13 @@ impl BlobStore {
         while left > 0 {
             let Some(mut verifying) = self.next_due(every) else { return false };
             match verifying.step(left) {
-                Ok((_, true)) => drop(self.judge(verifying)),
-                Ok((read, false)) => {
+                Ok((read, is_over)) => {
                     left = left.saturating_sub(read);
-                    self.scrub_state().under_way = Some(verifying);
+                    if is_over {
+                        self.judge(verifying);
+                    } else {
+                        self.scrub_state().under_way = Some(verifying);
+                    }
                 }
                 Err(error) => self.unreadable(&verifying, &error),
             }

@@ -368,6 +368,21 @@ fn the_scrub_finds_what_nobody_reads_and_remembers_what_it_saw() {
 }
 
 #[test]
+fn the_scrub_reads_no_more_at_once_than_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for seed in 0..10 {
+        let blob = put(&store, seed, 100_000);
+        age(&store, &blob, DAY * 3, DAY * 3);
+    }
+    let mut steps = 1;
+    while store.scrub(DAY, 300_000) {
+        steps += 1;
+    }
+    assert!(steps >= 4, "10 times 100 kB at 300 kB a step took {steps}");
+}
+
+#[test]
 fn what_came_since_a_crash_is_verified_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
