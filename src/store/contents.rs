@@ -98,6 +98,7 @@ impl Table {
         self.held.get(digest)
     }
 
+    #[cfg(test)]
     pub(super) fn get_mut(&mut self, digest: &Digest) -> Option<&mut Held> {
         self.held.get_mut(digest)
     }
