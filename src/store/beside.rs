@@ -3,8 +3,9 @@
 //! Few files, looked at when asked for; nothing is kept of them in memory.
 
 use std::{
-    fs::{self, DirEntry},
+    fs::{self, DirEntry, File, Metadata},
     io,
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     time::SystemTime,
 };
@@ -52,10 +53,16 @@ impl BlobStore {
         self.inner().dir.join("quarantine").join(digest.hex())
     }
 
-    /// Takes content out of the reach of readers that is not what its name says, and keeps it for a while.
-    pub(super) fn quarantine(&self, digest: &Digest) {
+    /// Takes content out of the reach of readers whose `file` is not what its name says, and keeps it for a while. Nothing is
+    /// done if another file lies there by now: somebody has put it right.
+    pub(super) fn quarantine(&self, digest: &Digest, file: &File) {
         let (path, to) = (self.path(digest), self.quarantine_path(digest));
         let changing = self.changing();
+        let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let there = fs::metadata(&path).map(inode);
+        if there.is_ok_and(|there| file.metadata().map(inode).is_ok_and(|wrong| wrong != there)) {
+            return;
+        }
         self.table().remove(digest);
         tracing::warn!(event = "damaged", %digest, "cached content is not what its name says; it is in quarantine and is fetched again");
         let moved = self.counted(&changing, path.parent().unwrap_or(&path), || {
@@ -72,7 +79,7 @@ impl BlobStore {
         }
         self.remove_content_record(&changing, digest);
         // its day begins now; one that keeps its time goes with the next sweep
-        let _ = fs::File::open(to).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ = file.set_modified(SystemTime::now());
     }
 }
 

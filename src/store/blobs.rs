@@ -23,6 +23,7 @@ use super::{
     mark,
     pins::Pin,
     scrub::Scrub,
+    turns::Turns,
     walk,
 };
 use crate::oci::{Digest, Repository};
@@ -51,6 +52,8 @@ pub(super) struct Inner {
     /// woken when content is to be verified at once
     pub(super) doubt: tokio::sync::Notify,
     pub(super) scrub: Mutex<Scrub>,
+    /// of those that verify what is in doubt
+    turns: Turns,
     pub(super) pins: Mutex<Vec<Pin>>,
     pub(super) next_staging: AtomicU64,
     /// what is being written, each by one writer that can be put to rest
@@ -95,6 +98,7 @@ impl BlobStore {
             full,
             doubt,
             scrub: Mutex::new(Scrub::default()),
+            turns: Turns::default(),
             pins: Mutex::new(start.pins),
             next_staging,
             writing,
@@ -122,29 +126,41 @@ impl BlobStore {
     pub fn read(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
         let (lease, is_only) = self.0.leases.take(digest);
         let now = SystemTime::now();
-        let Some(known) = self.table().read(digest, now) else {
+        let Some(mut known) = self.table().read(digest, now) else {
             return Ok(None);
         };
-        let file = match File::open(self.path(digest)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.discard(digest, "its file is gone");
+        loop {
+            let file = match File::open(self.path(digest)) {
+                Ok(file) => Arc::new(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.discard(digest, "its file is gone");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let metadata = file.metadata()?;
+            if metadata.len() != known.size {
+                self.discard(digest, "it has not the size it was verified with");
                 return Ok(None);
             }
-            Err(error) => return Err(error),
-        };
-        let metadata = file.metadata()?;
-        if metadata.len() != known.size {
-            self.discard(digest, "it has not the size it was verified with");
-            return Ok(None);
+            match known.doubt(metadata.modified()?, is_only, now) {
+                Doubt::None => {}
+                Doubt::Meanwhile => self.suspect(digest),
+                Doubt::Now => match self.0.turns.take(digest) {
+                    Some(_turn) if self.verify_file(digest, &file) => {}
+                    Some(_) => return Ok(None),
+                    // somebody else found out what is true of it
+                    None => match self.table().get(digest).cloned() {
+                        Some(found) => {
+                            known = found;
+                            continue;
+                        }
+                        None => return Ok(None),
+                    },
+                },
+            }
+            return Ok(Some(BlobReader { file, size: known.size, _lease: lease }));
         }
-        match known.doubt(metadata.modified()?, is_only, now) {
-            Doubt::None => {}
-            Doubt::Meanwhile => self.suspect(digest),
-            Doubt::Now if self.verify_now(digest)? => {}
-            Doubt::Now => return Ok(None),
-        }
-        Ok(Some(BlobReader { file: Arc::new(file), size: known.size, _lease: lease }))
     }
 
     /// How many bytes finished content has, if it is there in this length; it does not count as read.

@@ -47,12 +47,12 @@ pub(super) enum Doubt {
 }
 
 impl Held {
-    /// Content is in doubt when its file was changed at another time than by us, or when it is asked for again right after
-    /// it was read (see [`SOON`]). `is_only` is whether nobody else reads it now.
+    /// Content is in doubt when its file was changed at another time than by us, when a daemon died since it came, or when it
+    /// is asked for again right after it was read (see [`SOON`]). `is_only` is whether nobody else reads it now.
     pub(super) fn doubt(&self, changed_at: SystemTime, is_only: bool, now: SystemTime) -> Doubt {
         let is_within = |at: SystemTime, limit| now.duration_since(at).is_ok_and(|age| age < limit);
         let is_asked_again = is_only && is_within(self.read_at, SOON) && !is_within(self.verified_at, LATELY);
-        match (changed_at == self.changed_at, is_asked_again) {
+        match (changed_at == self.changed_at, is_asked_again || self.is_from_a_crash()) {
             (false, _) => Doubt::Now,
             (true, true) if self.size <= WAITED_FOR => Doubt::Now,
             (true, true) => Doubt::Meanwhile,
@@ -98,6 +98,7 @@ impl Table {
         self.held.get(digest)
     }
 
+    #[cfg(test)]
     pub(super) fn get_mut(&mut self, digest: &Digest) -> Option<&mut Held> {
         self.held.get_mut(digest)
     }
@@ -187,7 +188,8 @@ mod tests {
     #[test]
     fn content_is_doubted_for_a_reason_only() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1000);
-        let old = Held { read_at: now, ..held(10, "a.test") };
+        let hours_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(900);
+        let old = Held { read_at: now, verified_at: hours_ago, ..held(10, "a.test") };
         let changed_at = old.changed_at;
         assert_eq!(old.doubt(now, true, now), Doubt::Now, "somebody changed the file");
         assert_eq!(old.doubt(changed_at, true, now), Doubt::Now, "asked for again at once");
@@ -195,6 +197,8 @@ mod tests {
         assert_eq!(old.doubt(changed_at, true, now + SOON), Doubt::None, "the last reader was content");
         let verified = Held { verified_at: now, ..old.clone() };
         assert_eq!(verified.doubt(changed_at, true, now), Doubt::None, "it was verified just now");
+        let crashed = Held { verified_at: SystemTime::UNIX_EPOCH, read_at: hours_ago, ..old.clone() };
+        assert_eq!(crashed.doubt(changed_at, false, now), Doubt::Now, "what died may not have written all");
         let large = Held { size: 10 * WAITED_FOR, ..old };
         assert_eq!(large.doubt(changed_at, true, now), Doubt::Meanwhile, "nobody waits for so much");
     }

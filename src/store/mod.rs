@@ -49,6 +49,7 @@ mod start;
 mod sweep;
 mod times;
 mod tokens;
+mod turns;
 mod walk;
 mod writer;
 

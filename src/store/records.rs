@@ -94,7 +94,7 @@ impl BlobStore {
         io::Read::read_to_end(&mut &*reader.file, &mut bytes)?;
         let manifest = Manifest::named(record.media_type, Bytes::from(bytes), digest);
         if manifest.is_none() {
-            self.quarantine(&content);
+            self.quarantine(&content, &reader.file);
         }
         Ok(manifest)
     }

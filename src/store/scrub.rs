@@ -5,9 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _},
-    sync::{MutexGuard, PoisonError},
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -32,7 +33,10 @@ pub(super) struct Scrub {
 #[derive(Debug)]
 struct Verifying {
     digest: Digest,
-    file: File,
+    file: Arc<File>,
+    /// how it was when its first byte was read
+    changed_at: Option<SystemTime>,
+    at: u64,
     verifier: Verifier,
 }
 
@@ -57,7 +61,13 @@ impl Verifying {
         let path = store.path(digest);
         // the flag is refused on files of other users
         let file = options.open(&path).or_else(|_| File::open(&path))?;
-        Ok(Self { digest: digest.clone(), file, verifier: Verifier::new() })
+        Ok(Self::of(digest, &Arc::new(file)))
+    }
+
+    /// Verifies a file that is open; its position is left alone.
+    fn of(digest: &Digest, file: &Arc<File>) -> Self {
+        let changed_at = changed_at(file);
+        Self { digest: digest.clone(), file: Arc::clone(file), changed_at, at: 0, verifier: Verifier::new() }
     }
 
     /// Reads up to `budget` bytes more; how many, and whether the end is reached.
@@ -66,10 +76,11 @@ impl Verifying {
         let mut read = 0;
         while read < budget {
             let room = usize::try_from(budget - read).unwrap_or(CHUNK).min(CHUNK);
-            match self.file.read(&mut chunk[..room])? {
+            match self.file.read_at(&mut chunk[..room], self.at)? {
                 0 => return Ok((read, true)),
                 length => {
                     self.verifier.update(&chunk[..length]);
+                    self.at += length as u64;
                     read += length as u64;
                 }
             }
@@ -97,20 +108,25 @@ impl BlobStore {
     /// `budget` bytes. True if there is more to do.
     #[must_use]
     pub fn scrub(&self, every: Duration, budget: u64) -> bool {
-        while let Some(digest) = { self.scrub_state().suspects.pop_front() } {
+        while let Some(digest) = { self.scrub_state().suspects.front().cloned() } {
             // what cannot be read is told of there
             let _ = self.verify_now(&digest);
+            // now only: whoever doubts it meanwhile is answered by this
+            self.scrub_state().suspects.pop_front();
         }
         let mut left = budget;
         while left > 0 {
             let Some(mut verifying) = self.next_due(every) else { return false };
             match verifying.step(left) {
-                Ok((_, true)) => self.judge(verifying),
-                Ok((read, false)) => {
+                Ok((read, is_over)) => {
                     left = left.saturating_sub(read);
-                    self.scrub_state().under_way = Some(verifying);
+                    if is_over {
+                        self.judge(verifying);
+                    } else {
+                        self.scrub_state().under_way = Some(verifying);
+                    }
                 }
-                Err(error) => self.unreadable(&verifying.digest, &error),
+                Err(error) => self.unreadable(&verifying, &error),
             }
             // an object of no bytes is work, too
             left = left.saturating_sub(1);
@@ -137,24 +153,30 @@ impl BlobStore {
     }
 
     /// Whether content is what its name says; if not, it is in quarantine when this returns.
-    pub(super) fn verify_now(&self, digest: &Digest) -> io::Result<bool> {
-        if let Some(held) = self.table().get_mut(digest) {
-            // whoever asks meanwhile does not read all of it, too
-            held.verified_at = SystemTime::now();
-        }
-        let mut verifying = match Verifying::start(self, digest) {
-            Ok(verifying) => verifying,
+    fn verify_now(&self, digest: &Digest) -> io::Result<bool> {
+        match Verifying::start(self, digest) {
+            Ok(verifying) => Ok(self.verify_whole(verifying)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.discard(digest, "its file is gone");
-                return Ok(false);
+                Ok(false)
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same for the file that a reader opened: meanwhile another one may have taken its place.
+    pub(super) fn verify_file(&self, digest: &Digest, file: &Arc<File>) -> bool {
+        self.verify_whole(Verifying::of(digest, file))
+    }
+
+    fn verify_whole(&self, mut verifying: Verifying) -> bool {
         match verifying.step(u64::MAX) {
             Ok(_) => self.judge(verifying),
-            Err(error) => self.unreadable(digest, &error),
+            Err(error) => {
+                self.unreadable(&verifying, &error);
+                false
+            }
         }
-        Ok(self.table().contains(digest))
     }
 
     /// Whether content that a crash put in doubt was not seen yet.
@@ -162,22 +184,26 @@ impl BlobStore {
         self.table().iter().any(|(_, held)| held.is_from_a_crash())
     }
 
-    fn judge(&self, Verifying { digest, file, verifier }: Verifying) {
+    /// Whether what was read to the end is right; if not, it is in quarantine when this returns.
+    fn judge(&self, Verifying { digest, file, changed_at: before, verifier, .. }: Verifying) -> bool {
         if verifier.finish() != digest {
-            self.quarantine(&digest);
-            return;
+            self.quarantine(&digest, &file);
+            return false;
         }
-        // the time as the file system keeps it; one that refuses it keeps the content in doubt, and it is read again
-        let now = SystemTime::now();
-        let set = file.set_modified(now).and_then(|()| fs::metadata(self.path(&digest))?.modified());
-        let changed_at = set.or_else(|_| file.metadata().and_then(|metadata| metadata.modified())).unwrap_or(now);
-        self.table().verified(&digest, now, changed_at);
+        // what was changed since it was read stays in doubt
+        if changed_at(&file) == before {
+            let now = SystemTime::now();
+            // the time as the file system keeps it; one that refuses it has it verified again after the next start
+            let _ = file.set_modified(now);
+            self.table().verified(&digest, now, changed_at(&file).unwrap_or(now));
+        }
+        true
     }
 
     /// A disk that does not give bytes back has lost them.
-    fn unreadable(&self, digest: &Digest, error: &io::Error) {
+    fn unreadable(&self, Verifying { digest, file, .. }: &Verifying, error: &io::Error) {
         tracing::warn!(%digest, %error, "cached content cannot be read");
-        self.quarantine(digest);
+        self.quarantine(digest, file);
     }
 
     /// What is under way, or due next.
@@ -200,7 +226,11 @@ impl BlobStore {
             match Verifying::start(self, &digest) {
                 Ok(verifying) => return Some(verifying),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.discard(&digest, "its file is gone"),
-                Err(error) => self.unreadable(&digest, &error),
+                // often the process has too many files open: later
+                Err(error) => {
+                    tracing::warn!(%digest, %error, "cached content cannot be opened to be verified");
+                    return None;
+                }
             }
         }
     }
@@ -218,4 +248,8 @@ impl BlobStore {
     fn scrub_state(&self) -> MutexGuard<'_, Scrub> {
         self.inner().scrub.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn changed_at(file: &File) -> Option<SystemTime> {
+    file.metadata().and_then(|metadata| metadata.modified()).ok()
 }

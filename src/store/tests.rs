@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::Path,
     process::Command,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -39,7 +40,7 @@ fn put_from(store: &BlobStore, from: &Repository, seed: u8, size: usize) -> Dige
     let digest = Digest::of(&bytes);
     let (writer, _) = store.write(&digest, from).unwrap();
     writer.write_at(0, &bytes).unwrap();
-    std::sync::Arc::new(writer).verify(size as u64).unwrap().commit().unwrap();
+    Arc::new(writer).verify(size as u64).unwrap().commit().unwrap();
     digest
 }
 
@@ -188,7 +189,7 @@ fn what_is_open_or_pinned_or_being_written_stays() {
     assert!(!has(&store, &other));
     drop(reader);
     writer.write_at(0, &bytes(51, 9000)).unwrap();
-    std::sync::Arc::new(writer).verify(9000).unwrap().commit().unwrap();
+    Arc::new(writer).verify(9000).unwrap().commit().unwrap();
     assert!(has(&store, &written));
     let refused = store.remove_image(&repository(), &reference("v1")).unwrap_err();
     assert!(refused.to_string().contains("is pinned"), "{refused}");
@@ -367,6 +368,21 @@ fn the_scrub_finds_what_nobody_reads_and_remembers_what_it_saw() {
 }
 
 #[test]
+fn the_scrub_reads_no_more_at_once_than_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for seed in 0..10 {
+        let blob = put(&store, seed, 100_000);
+        age(&store, &blob, DAY * 3, DAY * 3);
+    }
+    let mut steps = 1;
+    while store.scrub(DAY, 300_000) {
+        steps += 1;
+    }
+    assert!(steps >= 4, "10 times 100 kB at 300 kB a step took {steps}");
+}
+
+#[test]
 fn what_came_since_a_crash_is_verified_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -385,6 +401,45 @@ fn what_came_since_a_crash_is_verified_first() {
     assert!(!has(&store, &wrong) && has(&store, &right) && !store.has_doubts());
     drop(store);
     assert!(!open(dir.path()).has_doubts(), "what was verified is not in doubt for ever");
+}
+
+#[test]
+fn what_came_since_a_crash_is_verified_before_it_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (wrong, right) = (put(&store, 2, 5000), put(&store, 3, 5000));
+    flip(&store, &wrong, true);
+    drop(store);
+    let store = open(dir.path());
+    assert!(read(&store, &right).is_some() && read(&store, &wrong).is_none());
+    assert_eq!(store.quarantined().len(), 1);
+    assert!(!store.has_doubts(), "once is enough");
+}
+
+#[test]
+fn what_was_put_right_meanwhile_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let blob = put(&store, 1, 5000);
+    flip(&store, &blob, false);
+    let opened = Arc::new(fs::File::open(store.path(&blob)).unwrap());
+    assert!(read(&store, &blob).is_none());
+    put(&store, 1, 5000);
+    // somebody else opened the damaged file, and comes to its end only now
+    assert!(!store.verify_file(&blob, &opened), "its bytes are wrong whatever lies there now");
+    assert!(read(&store, &blob).is_some());
+}
+
+#[test]
+fn a_change_while_it_is_verified_leaves_it_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let blob = put(&store, 1, 5000);
+    age(&store, &blob, DAY * 3, DAY * 3);
+    assert!(store.scrub(DAY, 4000), "the rest is for the next step");
+    flip(&store, &blob, false);
+    while store.scrub(DAY, 4000) {}
+    assert!(read(&store, &blob).is_none());
 }
 
 #[test]

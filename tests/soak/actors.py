@@ -10,12 +10,14 @@ import threading
 import time
 from collections import Counter
 
-from world import ACCEPT, ECR, KIB, digest_of
+from world import ACCEPT, ECR, KIB, SCRUB_EVERY, digest_of
 
 # Errors of a connection that breaks; an answer that is not whole is no answer.
 BREAKS = (OSError, http.client.HTTPException)
 # No fault lasts so long, and no retry: who waits longer for a byte waits for nothing. In seconds.
 PATIENCE = 30
+# A disk that rots tells nobody: after so many seconds, of which the machine may be busy for some, the scrub has seen it.
+SEEN_WITHIN = 3 * SCRUB_EVERY
 
 
 class Witness:
@@ -24,7 +26,8 @@ class Witness:
     def __init__(self):
         self.lock = threading.Lock()
         self.counts, self.wrong = Counter(), []
-        self.flips = []  # (digest, when it began, when it was done)
+        self.flips = []  # (digest, when it began, until when it may be served)
+        self.lost = []  # blobs whose downloads were deleted under way
         self.spoiled = []  # blobs, once for each answer that carried wrong bytes of them
         self.cut = set()  # numbers of the storage's answers that a kill cut
 
@@ -37,9 +40,9 @@ class Witness:
             self.wrong.append(f"{time.strftime('%H:%M:%S')} {what}")
 
     def was_being_flipped(self, digest, began):
-        """Whether its file was damaged while an answer that began then was on its way."""
+        """Whether its file was damaged while an answer that began then was on its way, or too lately to be known."""
         with self.lock:
-            return any(flipped == digest and done >= began for flipped, _, done in self.flips)
+            return any(flipped == digest and known >= began for flipped, _, known in self.flips)
 
 
 class Actor(threading.Thread):
@@ -70,7 +73,8 @@ class Client(Actor):
         # Some images are asked for more often than others.
         image = self.images[min(int(self.random.expovariate(0.3)), len(self.images) - 1)]
         blob = self.random.choice(image.blobs)
-        acts = [(self.whole, 5), (self.part, 5), (self.head, 2), (self.leave, 3), (self.slow, 1), (self.manifest, 3)]
+        acts = [(self.whole, 5), (self.part, 5), (self.parts, 1), (self.head, 2), (self.leave, 3), (self.slow, 1),
+                (self.manifest, 3)]
         act = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])[0]
         try:
             act(image, blob)
@@ -128,6 +132,21 @@ class Client(Actor):
         told = response.headers.get("Content-Range")
         if response.status == 206 and told != f"bytes {first}-{end - 1}/{size}":
             self.witness.complain(f"{self.name}: {blob.digest}: Content-Range {told} for {text} of {size}")
+
+    def parts(self, _, blob):
+        """Two ranges at once that do not meet: each has to be there, behind its own head."""
+        size, began = len(blob.data), time.monotonic()
+        first, second = self.random.randrange(size // 2), self.random.randrange(size // 2 + 2, size)
+        ranges = [(first, min(first + 1000, second - 1)), (second, min(second + 200 * KIB, size))]
+        text = ", ".join(f"{start}-{end - 1}" for start, end in ranges)
+        answer = self.read("parts", "GET", f"{blob.repository}/blobs/{blob.digest}", {"Range": f"bytes={text}"})
+        if answer is None:
+            return
+        response, body = answer
+        want = [f"Content-Range: bytes {start}-{end - 1}/{size}\r\n\r\n".encode() + blob.data[start:end]
+                for start, end in ranges]
+        is_good = body == blob.data if response.status == 200 else all(part in body for part in want)
+        self.check(blob, began, f"{len(body)} wrong bytes of ranges {text}", is_good)
 
     def head(self, _, blob):
         answer = self.read("head", "HEAD", f"{blob.repository}/blobs/{blob.digest}")
@@ -232,7 +251,7 @@ class Faults(Actor):
 
 
 class Damage(Actor):
-    """Flips a byte of a cached file, cuts it, or takes it away."""
+    """Flips a byte of a cached file, as somebody or as a rotting disk does, cuts it, or takes it away."""
 
     def __init__(self, seed, over, daemon, images, witness, kinds):
         super().__init__("damage", seed, over)
@@ -245,7 +264,11 @@ class Damage(Actor):
         order = self.random.sample(self.digests, len(self.digests))
         digest = next((digest for digest in order if self.proxy.content(digest).exists()), "")
         path = self.proxy.content(digest)
-        if self.random.random() < 0.2:
+        where = self.random.random()
+        if kind == "deletions" and where < 0.3:
+            self.lose()
+            return
+        if where < 0.2 and kind != "rot":
             # A record: what is known of a tag or a manifest.
             records = sorted(path for path in self.proxy.records().rglob("*") if path.is_file())
             path, digest = (self.random.choice(records), "") if records else (path, digest)
@@ -257,12 +280,22 @@ class Damage(Actor):
         except (FileNotFoundError, IsADirectoryError, IndexError):
             pass  # it was evicted, or cut to nothing, a moment ago
         finally:
-            entry[2] = time.monotonic()
+            entry[2] = time.monotonic() + (SEEN_WITHIN if kind == "rot" else 0)
+
+    def lose(self):
+        """Takes a download away while it is under way."""
+        staged = sorted(path for path in self.proxy.staging().glob("*") if len(path.name) == 64)
+        if staged:
+            path = self.random.choice(staged)
+            path.unlink(missing_ok=True)
+            self.witness.lost.append(f"sha256:{path.name}")
+            self.witness.count("damage: deletions of downloads")
 
 
 def harm(path, kind, at):
     """At this part of its length."""
-    place = int(at * path.stat().st_size)
+    about = path.stat()
+    place = int(at * about.st_size)
     if kind == "deletions":
         path.unlink()
     elif kind == "truncations":
@@ -273,10 +306,12 @@ def harm(path, kind, at):
             byte = file.read(1)
             file.seek(place)
             file.write(bytes([byte[0] ^ 0xFF]))
+            if kind == "rot":
+                os.utime(file.fileno(), ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
 class Kills(Actor):
-    """Kills the daemon and starts it again on the same folder."""
+    """Kills the daemon, or ends it in order, and starts it again on the same folder."""
 
     def __init__(self, seed, over, daemon, fake, witness):
         super().__init__("kills", seed, over)
@@ -287,8 +322,14 @@ class Kills(Actor):
         if not self.over.is_set():
             with self.proxy.turn:
                 self.witness.cut |= {request["id"] for request in self.fake.running() if request["listener"] == "s3"}
-                self.proxy.kill()
-                self.witness.count("kills")
+                if self.random.random() < 0.7:
+                    self.proxy.kill()
+                    self.witness.count("kills")
+                else:
+                    code = self.proxy.stop()
+                    self.witness.count("stops in order")
+                    if code != 0:
+                        self.witness.complain(f"told to end, the daemon ended with {code}")
                 self.proxy.start()
 
 

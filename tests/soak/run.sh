@@ -17,7 +17,7 @@ usage: tests/soak/run.sh [--bin-dir DIR] [--minutes N] [--seed N] [--without KIN
   --bin-dir DIR   where longshore and (examples/)fake-ecr are; default target/debug
   --minutes N     how long; default 3
   --seed N        draws the same actions again
-  --without LIST  leave out some of: flips truncations deletions kills faults
+  --without LIST  leave out some of: flips rot truncations deletions kills faults
   --keep          leave the folder with all logs behind, also when all is well
 TEXT
 }

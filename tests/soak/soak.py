@@ -12,11 +12,11 @@ import threading
 import time
 from pathlib import Path
 
-from actors import Client, Damage, Faults, Kills, Watch, Witness, pull
+from actors import SEEN_WITHIN, Client, Damage, Faults, Kills, Watch, Witness, pull
 from world import Broken, Daemon, Fake, MIB, taken
 
 CLIENTS = 10
-KINDS = ["flips", "truncations", "deletions"]
+KINDS = ["flips", "rot", "truncations", "deletions"]
 # How long the daemon may take to put everything in order once nobody asks.
 IDLE = 60
 # What a kill may cost of each answer that was on its way: sockets' buffers, and what no journal knew of yet.
@@ -79,7 +79,7 @@ class Soak:
 
     def quiet(self):
         """Everything is well again: each image is pulled once, and the daemon left alone."""
-        # A breaker or a Retry-After may stand for a moment.
+        # A breaker or a Retry-After may stand for a moment, and what rotted be seen after one.
         deadline = time.monotonic() + IDLE
         for image in self.images:
             while (wrong := pull(self.daemon.address, image)) and time.monotonic() < deadline:
@@ -88,9 +88,12 @@ class Soak:
         deadline = time.monotonic() + IDLE
         while (self.staged() or self.fetching()) and time.monotonic() < deadline:
             time.sleep(0.2)
+        deadline = time.monotonic() + SEEN_WITHIN
+        while self.daemon.wrong_content() and time.monotonic() < deadline:
+            time.sleep(0.2)
 
     def staged(self):
-        return sorted(path for path in (self.daemon.cache / "staging").rglob("*") if not path.is_dir())
+        return sorted(path for path in (self.daemon.staging()).rglob("*") if not path.is_dir())
 
     def fetching(self):
         return any(request["listener"] == "s3" for request in self.fake.running())
@@ -105,6 +108,8 @@ class Soak:
                     f"{len(self.witness.wrong)} complaints")
         said = self.daemon.log.read_text(errors="replace")
         self.answer("the daemon never panicked", "panicked" not in said)
+        wrong = self.daemon.wrong_content()
+        self.answer("all content is what its name says", not wrong, ", ".join(wrong))
         left = self.staged()
         self.answer("nothing is left in staging/", not left, ", ".join(path.name for path in left[:10]))
         self.closed.set()
@@ -119,12 +124,14 @@ class Soak:
         requests, stats = self.fake.ask("GET", "/requests"), self.fake.ask("GET", "/stats")
         fills = sum(len(self.watch.blobs[digest].data) * times for digest, times in self.watch.fills.items())
         spoiled = sum(len(blob.data) for blob in self.witness.spoiled)
+        lost = sum(len(self.watch.blobs[digest].data) for digest in self.witness.lost if digest in self.watch.blobs)
         cut = sum(min(one["bytes_sent"], ON_ITS_WAY) for one in requests if one["id"] in self.witness.cut)
-        sent, needed = sum(stats["s3_bytes"].values()), fills + spoiled + cut
+        sent, needed = sum(stats["s3_bytes"].values()), fills + spoiled + lost + cut
         distinct = sum(len(self.watch.blobs[digest].data) for digest in self.watch.fills)
         print(f"  upstream sent {sent / MIB:.1f} MiB in {sum(stats['s3_gets'].values())} answers; needed {needed / MIB:.1f}: "
               f"{fills / MIB:.1f} for {self.watch.fills.total()} fills of {len(self.watch.fills)} blobs "
               f"({distinct / MIB:.1f} once each), {spoiled / MIB:.1f} for {len(self.witness.spoiled)} that came wrong, "
+              f"{lost / MIB:.1f} for {len(self.witness.lost)} that were taken away, "
               f"{cut / MIB:.1f} of {len(self.witness.cut)} answers that kills cut")
         self.answer("upstream bytes are at most 1.1 of what was needed", sent <= 1.1 * needed, f"{sent / needed:.3f}")
         print(f"  ratio {sent / needed:.3f}")

@@ -26,6 +26,8 @@ IMAGES = [[40 * KIB, 700 * KIB, 3 * MIB], [6 * MIB], [200 * KIB] * 4, [2 * MIB, 
 ROOM = 24 * MIB
 # A connection to the storage is slow enough for things to happen while a blob comes.
 RATE = 5_000_000
+# The scrub looks at all content as often as this, in seconds.
+SCRUB_EVERY = 5
 BYTES = re.compile(r"listening on .*?\bbytes=(\d+)")
 READY = re.compile(r"listening on http://([0-9.]+:\d+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -164,6 +166,7 @@ dir = "{self.cache}"
 max_size = "{ROOM}"
 min_free = "0"
 revalidate = "1s"
+scrub_every = "{SCRUB_EVERY}s"
 [upstream]
 ca_file = "{fake.ca}"
 idle_timeout = "2s"
@@ -228,6 +231,16 @@ parallel_above = "{MIB}"
     def content(self, digest):
         text = digest.removeprefix("sha256:")
         return self.cache / "content-v2/sha256" / text[:2] / text[2:4] / text[4:]
+
+    def staging(self):
+        return self.cache / "staging"
+
+    def wrong_content(self):
+        """Files of content whose bytes are not what their path says."""
+        folder = self.cache / "content-v2/sha256"
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        names = {path: "sha256:" + "".join(path.relative_to(folder).parts) for path in files}
+        return [name for path, name in names.items() if digest_of(path.read_bytes()) != name]
 
     def records(self):
         return self.cache / "index-v5"

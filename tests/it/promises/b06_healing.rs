@@ -109,9 +109,23 @@ async fn b06_what_a_crash_may_have_broken_is_verified_first() {
 }
 
 #[tokio::test]
+async fn b06_what_a_crash_may_have_broken_is_not_served_before_it_was_verified() {
+    // so slow that it is never the scrub that finds it
+    let (mut rig, path, file) = with_a_blob("[cache]\nscrub_rate = \"1kB\"").await;
+    rig.daemon.kill();
+    flip(&file);
+    rig.restart();
+    let reply = rig.get(&path).await.ok();
+    assert_eq!((reply.cache().to_owned(), reply.body.unwrap()), ("miss".to_owned(), bytes().into()));
+    rig.daemon.wait_for_log("event=\"damaged\"");
+}
+
+#[tokio::test]
 async fn b06_a_lost_index_costs_only_the_cache() {
     let (mut rig, path, _) = with_a_blob("").await;
     for damage in ["gone", "rubbish", "a file"] {
+        // one that is killed before goes on with what it has of it
+        rig.settle().await;
         rig.daemon.kill();
         let index = rig.cache().join("index-v5");
         match damage {
