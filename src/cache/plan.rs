@@ -29,7 +29,9 @@ impl Plan {
     /// A plan for what is missing of a blob of which `there` is there; `alone` is what one connection may ask for.
     pub(super) fn new(there: &[Range<u64>], size: Option<u64>, alone: u64) -> Self {
         let mut taken = Extents::default();
-        there.iter().for_each(|extent| taken.insert(extent.clone()));
+        for extent in there {
+            taken.insert(extent.clone());
+        }
         Self { taken, size, alone, width: 1, active: 0 }
     }
 

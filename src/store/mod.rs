@@ -16,7 +16,7 @@
 //!   tokens/                     authorization tokens, shared with the credential helper: 0700, files 0600
 //! ```
 //!
-//! Content is placed by [`BlobWriter::commit`] alone: verify, fsync, rename, fsync of the folder. It is read by its path;
+//! Content is placed by [`VerifiedBlob::commit`] alone: verify, fsync, rename, fsync of the folder. It is read by its path;
 //! cacache's reader has no ranges, its writer no readers and no fsync. The time of the last read is the file's access
 //! time, that of the last verification its time of change, both set by us: the index only grows per update, so what
 //! changes often stays out of it.

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
@@ -38,6 +39,8 @@ pub struct BlobWriter {
     path: PathBuf,
     journal: Option<Journal>,
     hashing: Mutex<Hashing>,
+    /// how far the digest is computed, for who must not wait for it
+    hashed: AtomicU64,
     /// what it takes of the disk, as far as that was told to the store
     staged: AtomicU64,
     /// whether both files stay when this is dropped
@@ -164,6 +167,7 @@ impl BlobStore {
             path,
             journal,
             hashing: Mutex::new(Hashing { verifier: Verifier::new(), to: 0 }),
+            hashed: AtomicU64::new(0),
             staged: AtomicU64::new(0),
             rests: AtomicBool::new(false),
         }
@@ -185,19 +189,34 @@ impl BlobWriter {
         Arc::clone(&self.file)
     }
 
-    /// Writes bytes at their place. They can be read from [`file`](Self::file) when this returns. May be called for
-    /// different places at once.
+    /// Writes bytes at their place, and all that belongs to it: [`put`](Self::put), [`hash_next`](Self::hash_next) and
+    /// [`note`](Self::note).
     pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, at)?;
-        // while they are still warm; who hashes what came before goes on to these anyway
-        if let Ok(mut hashing) = self.hashing.try_lock() {
-            if hashing.to == at {
-                hashing.verifier.update(bytes);
-                hashing.to += bytes.len() as u64;
-            }
+        self.put(at, bytes)?;
+        self.hash_next(at, bytes);
+        self.note(at..at + bytes.len() as u64)
+    }
+
+    /// Puts bytes in their place. They can be read from [`file`](Self::file) when this returns. May be called for different
+    /// places at once.
+    pub fn put(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    /// Goes on with the digest if these bytes, put in their place just now, are the next ones: while they are still warm.
+    pub fn hash_next(&self, at: u64, bytes: &[u8]) {
+        // who hashes what came before goes on to these anyway
+        if let Ok(mut hashing) = self.hashing.try_lock()
+            && hashing.to == at
+        {
+            self.hash(&mut hashing, bytes);
         }
+    }
+
+    /// Remembers that these bytes are in their place, and what they take of the disk.
+    pub fn note(&self, there: Range<u64>) -> io::Result<()> {
         if let Some(journal) = &self.journal {
-            journal.there(at..at + bytes.len() as u64)?;
+            journal.there(there)?;
         }
         self.count()
     }
@@ -205,7 +224,7 @@ impl BlobWriter {
     /// How far the digest is computed.
     #[must_use]
     pub fn hashed(&self) -> u64 {
-        self.hashing.lock().unwrap_or_else(PoisonError::into_inner).to
+        self.hashed.load(Ordering::Relaxed)
     }
 
     /// Computes the digest as far as `end`; all bytes before it must be there.
@@ -215,10 +234,15 @@ impl BlobWriter {
         while hashing.to < end {
             chunk.resize(usize::try_from(HASH_CHUNK.min(end - hashing.to)).map_err(io::Error::other)?, 0);
             self.file.read_exact_at(&mut chunk, hashing.to)?;
-            hashing.verifier.update(&chunk);
-            hashing.to += chunk.len() as u64;
+            self.hash(&mut hashing, &chunk);
         }
         Ok(())
+    }
+
+    fn hash(&self, hashing: &mut Hashing, bytes: &[u8]) {
+        hashing.verifier.update(bytes);
+        hashing.to += bytes.len() as u64;
+        self.hashed.store(hashing.to, Ordering::Relaxed);
     }
 
     /// The blob is of this size: for whoever takes it up later.
