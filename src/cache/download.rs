@@ -159,6 +159,10 @@ impl Download {
         loop {
             tokio::select! {
                 joined = fetchers.join_next() => match joined {
+                    // one that found no connection free leaves what broke off to the others, and there may be none
+                    None if last_error.is_none() && self.plan().left() > 0 => {
+                        fetchers.spawn(fetcher::run(Arc::clone(self)));
+                    }
                     None => break,
                     Some(Ok(Ok(()))) => {}
                     Some(Ok(Err(error))) => last_error = Some(error),
