@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::{task::JoinHandle, time::sleep};
 use tracing::debug;
 
-use super::{Error, blocking, download::Download};
+use super::{Error, blocking, download::Download, limits::Permit};
 use crate::upstream::{self, BlobBody, BlobQuestion};
 
 /// Attempts in a row that bring no byte before a connection gives up.
@@ -53,12 +53,13 @@ async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
         let registry = &fill.repository.registry;
         let permit = if is_first { limits.one(registry).await } else { limits.one_more(registry) };
         let waiting = fill.waiting();
-        let Some((_permit, mut piece)) = permit.and_then(|permit| Some((permit, download.plan().claim(&waiting)?)))
+        let Some((permit, mut piece)) = permit.and_then(|permit| Some((permit, download.plan().claim(&waiting)?)))
         else {
             return Ok(());
         };
         let before = piece.start;
-        let outcome = fetch_piece(download, &mut piece).await;
+        let mut permit = Some(permit);
+        let outcome = fetch_piece(download, &mut piece, &mut permit).await;
         if piece.start < piece.end {
             download.plan().give_back(&piece);
         }
@@ -89,7 +90,11 @@ fn pause(error: &upstream::Error, fruitless: u32, has_begun: bool) -> Option<Dur
 }
 
 /// Fetches one piece; `piece` is what is left of it afterwards.
-async fn fetch_piece(download: &Arc<Download>, piece: &mut Range<u64>) -> Result<(), Broken> {
+async fn fetch_piece(
+    download: &Arc<Download>,
+    piece: &mut Range<u64>,
+    permit: &mut Option<Permit>,
+) -> Result<(), Broken> {
     let fill = &download.fill;
     let question = BlobQuestion { repository: &fill.repository, digest: &fill.digest, client: &fill.client };
     let known = download.source().storage.clone();
@@ -101,7 +106,7 @@ async fn fetch_piece(download: &Arc<Download>, piece: &mut Range<u64>) -> Result
     agree(download, &body)?;
     let is_part = learn(download, &body, piece, wanted.is_some()).await?;
     let mut behind = Behind::new(Arc::clone(download), piece.start);
-    let outcome = receive(download, &mut body, piece, &mut behind).await;
+    let outcome = receive(download, &mut body, piece, &mut behind, permit).await;
     let written = behind.finish().await;
     piece.start = written.map_err(Broken::Disk)?;
     outcome?;
@@ -173,12 +178,16 @@ async fn receive(
     body: &mut BlobBody,
     piece: &Range<u64>,
     behind: &mut Behind,
+    permit: &mut Option<Permit>,
 ) -> Result<(), Broken> {
     let (fill, upstream) = (&download.fill, &download.shared.upstream);
     let (mut at, mut next) = (body.start, piece.start);
     while next < piece.end {
-        if !fill.was_asked() {
+        if download.shared.has_to_yield(fill) {
+            // the connection rests: what it rests for may need the right to one
+            drop(permit.take());
             download.shared.yield_to_asked(fill).await;
+            *permit = download.shared.limits.one(&fill.repository.registry).await;
         }
         let came = tokio::select! {
             came = body.next(upstream, &fill.repository.registry) => came,
