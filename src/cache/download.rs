@@ -168,9 +168,11 @@ impl Download {
         loop {
             tokio::select! {
                 joined = fetchers.join_next() => match joined {
-                    None if last_error.is_some() || self.plan().left() == 0 => break,
-                    // those that were left had to make room for others
-                    None => drop(fetchers.spawn(fetcher::run(Arc::clone(self)))),
+                    // one that found no connection free leaves what broke off to the others, and there may be none
+                    None if last_error.is_none() && self.plan().left() > 0 => {
+                        fetchers.spawn(fetcher::run(Arc::clone(self)));
+                    }
+                    None => break,
                     Some(Ok(Ok(()))) => last_error = None,
                     Some(Ok(Err(error))) => last_error = Some(error),
                     Some(Err(_)) => return Err(Error::GivenUp),

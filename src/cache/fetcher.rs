@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::sleep};
 use tracing::debug;
 
-use super::{Error, blocking, download::Download};
+use super::{Error, blocking, download::Download, limits::Permit};
 use crate::upstream::{self, BlobBody, BlobQuestion};
 
 /// Attempts in a row that bring no byte before a connection gives up.
@@ -55,12 +55,13 @@ async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
         let registry = &fill.repository.registry;
         let permit = if is_first { limits.one(registry).await } else { limits.one_more(registry) };
         let waiting = fill.waiting();
-        let Some((_permit, mut piece)) = permit.and_then(|permit| Some((permit, download.plan().claim(&waiting)?)))
+        let Some((permit, mut piece)) = permit.and_then(|permit| Some((permit, download.plan().claim(&waiting)?)))
         else {
             return Ok(());
         };
         let before = piece.start;
-        let outcome = fetch_piece(download, &mut piece).await;
+        let mut permit = Some(permit);
+        let outcome = fetch_piece(download, &mut piece, &mut permit).await;
         if piece.start < piece.end {
             download.plan().give_back(&piece);
         }
@@ -91,7 +92,11 @@ fn pause(error: &upstream::Error, fruitless: u32, has_begun: bool) -> Option<Dur
 }
 
 /// Fetches one piece; `piece` is what is left of it afterwards.
-async fn fetch_piece(download: &Arc<Download>, piece: &mut Range<u64>) -> Result<(), Broken> {
+async fn fetch_piece(
+    download: &Arc<Download>,
+    piece: &mut Range<u64>,
+    permit: &mut Option<Permit>,
+) -> Result<(), Broken> {
     let fill = &download.fill;
     let question = BlobQuestion { repository: &fill.repository, digest: &fill.digest, client: &fill.client };
     let known = download.source().storage.clone();
@@ -102,13 +107,15 @@ async fn fetch_piece(download: &Arc<Download>, piece: &mut Range<u64>) -> Result
     let mut body = download.shared.upstream.blob(question, wanted.as_ref(), known.as_ref()).await?;
     agree(download, &body)?;
     let is_part = learn(download, &body, piece, wanted.is_some()).await?;
+    let mut lent = permit.take();
     let (mut received, runtime) = (Received::new(Arc::clone(download), piece.clone()), Handle::current());
     // writing waits for the disk and hashing takes its time: both have a thread to themselves, and nothing is handed over
     let receive = download.work.spawn_blocking(move || {
-        let outcome = runtime.block_on(received.take(&mut body));
-        (received.settle(), outcome)
+        let outcome = runtime.block_on(received.take(&mut body, &mut lent));
+        (received.settle(), outcome, lent)
     });
-    let (written, outcome) = receive.await.map_err(io::Error::other).map_err(Broken::Disk)?;
+    let (written, outcome, lent) = receive.await.map_err(io::Error::other).map_err(Broken::Disk)?;
+    *permit = lent;
     piece.start = written.map_err(Broken::Disk)?;
     outcome?;
     let is_open = download.plan().size().is_none();
@@ -190,14 +197,17 @@ impl Received {
     }
 
     /// Takes in what belongs to the piece, until its end, that of the body, or that of the download.
-    async fn take(&mut self, body: &mut BlobBody) -> Result<(), Broken> {
+    async fn take(&mut self, body: &mut BlobBody, permit: &mut Option<Permit>) -> Result<(), Broken> {
         let download = Arc::clone(&self.download);
         let (fill, shared) = (&download.fill, &download.shared);
         let mut at = body.start;
         while self.piece.start < self.piece.end {
             let next = async {
-                if !fill.was_asked() {
+                if shared.has_to_yield(fill) {
+                    // the connection rests: what it rests for may need the right to one
+                    drop(permit.take());
                     shared.yield_to_asked(fill).await;
+                    *permit = shared.limits.one(&fill.repository.registry).await;
                 }
                 body.next(&shared.upstream, &fill.repository.registry).await
             };

@@ -160,12 +160,17 @@ impl Shared {
     /// Waits while something that was asked for is fetched from the registry of `fill`, which nobody asked for.
     pub(super) async fn yield_to_asked(&self, fill: &Fill) {
         let mut changes = self.changes.subscribe();
-        let may_go = |&(): &()| fill.was_asked() || !self.is_busy(&fill.repository.registry);
+        let may_go = |&(): &()| !self.has_to_yield(fill);
         tokio::select! {
             // the sender lives as long as `self`
             _ = changes.wait_for(may_go) => {}
             () = fill.asked() => {}
         }
+    }
+
+    /// Whether nobody asked for `fill`, while something that was asked for is fetched from its registry.
+    pub(super) fn has_to_yield(&self, fill: &Fill) -> bool {
+        !fill.was_asked() && self.is_busy(&fill.repository.registry)
     }
 
     fn is_busy(&self, registry: &Registry) -> bool {

@@ -27,6 +27,7 @@ class Witness:
         self.lock = threading.Lock()
         self.counts, self.wrong = Counter(), []
         self.flips = []  # (digest, when it began, until when it may be served)
+        self.unproven = []  # (digest, until when a part may be of what came wrong)
         self.lost = []  # blobs whose downloads were deleted under way
         self.spoiled = []  # blobs, once for each answer that carried wrong bytes of them
         self.cut = set()  # numbers of the storage's answers that a kill cut
@@ -43,6 +44,11 @@ class Witness:
         """Whether its file was damaged while an answer that began then was on its way, or too lately to be known."""
         with self.lock:
             return any(flipped == digest and known >= began for flipped, _, known in self.flips)
+
+    def came_wrong(self, digest, began):
+        """Whether upstream sent wrong bytes of it then, or a moment before."""
+        with self.lock:
+            return any(wrong == digest and until >= began for wrong, until in self.unproven)
 
 
 class Actor(threading.Thread):
@@ -102,8 +108,13 @@ class Client(Actor):
         self.witness.count(f"{act}: whole")
         return response, body
 
-    def check(self, blob, began, what, good):
+    def check(self, blob, began, what, good, response=None):
+        """Of a part that is sent while the blob comes nobody knows yet whether it is right; of a whole one knows."""
         if good:
+            return
+        is_on_its_way = response is not None and response.headers.get("X-Longshore-Cache") != "hit"
+        if is_on_its_way and self.witness.came_wrong(blob.digest, began):
+            self.witness.count("a part of what came wrong")
             return
         if self.witness.was_being_flipped(blob.digest, began):
             self.witness.count("wrong bytes of a file that was damaged meanwhile")
@@ -128,7 +139,7 @@ class Client(Actor):
             return
         response, body = answer
         want = blob.data if response.status == 200 else blob.data[first:end]
-        self.check(blob, began, f"{len(body)} wrong bytes of range {text}", body == want)
+        self.check(blob, began, f"{len(body)} wrong bytes of range {text}", body == want, response)
         told = response.headers.get("Content-Range")
         if response.status == 206 and told != f"bytes {first}-{end - 1}/{size}":
             self.witness.complain(f"{self.name}: {blob.digest}: Content-Range {told} for {text} of {size}")
@@ -146,7 +157,7 @@ class Client(Actor):
         want = [f"Content-Range: bytes {start}-{end - 1}/{size}\r\n\r\n".encode() + blob.data[start:end]
                 for start, end in ranges]
         is_good = body == blob.data if response.status == 200 else all(part in body for part in want)
-        self.check(blob, began, f"{len(body)} wrong bytes of ranges {text}", is_good)
+        self.check(blob, began, f"{len(body)} wrong bytes of ranges {text}", is_good, response)
 
     def head(self, _, blob):
         answer = self.read("head", "HEAD", f"{blob.repository}/blobs/{blob.digest}")
@@ -240,10 +251,13 @@ class Faults(Actor):
         name, rule, actions = draw.choice(kinds + 2 * spoils)
         if rule is not wrong:
             rule = {**rule, "chance": [draw.uniform(0.2, 1), draw.randrange(1 << 30)]}
+        is_spoilt = rule is wrong
+        if is_spoilt:
+            self.witness.unproven.append((blob.digest, time.monotonic() + PATIENCE))
         rule = self.fake.ask("POST", "/faults", {**rule, "actions": actions})["id"]
         self.witness.count(f"fault: {name}")
         self.pause(0.5, 3)
-        if name in ("flipped byte", "swapped body"):
+        if is_spoilt:
             hits = next(fault["hits"] for fault in self.fake.ask("GET", "/faults") if fault["id"] == rule)
             self.witness.spoiled += [blob] * hits
         self.fake.ask("DELETE", "/faults")

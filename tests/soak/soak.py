@@ -39,7 +39,7 @@ class Soak:
         self.given, self.state, self.failed = given, state, False
         self.fake = Fake(given.fake_ecr, state, given.seed)
         self.images = self.fake.truth()
-        self.daemon = Daemon(given.longshore, state, self.fake)
+        self.daemon = Daemon(given.longshore, state, self.fake, given.seed)
         self.witness, self.over, self.closed = Witness(), threading.Event(), threading.Event()
         self.watch = Watch(self.closed, self.daemon, self.images)
 

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -148,8 +149,10 @@ def digest_of(data):
 class Daemon:
     """The process, on one port for the whole soak."""
 
-    def __init__(self, program, state, fake):
+    def __init__(self, program, state, fake, seed):
         self.program, self.state, self.fake = program, state, fake
+        connections = random.Random(seed).choice([1, 2, 4, 16])
+        print(f"  connections to a host: {connections}")
         self.cache = state / "cache"
         self.log = state / "longshore.log"
         with socket.socket() as free:
@@ -172,6 +175,7 @@ ca_file = "{fake.ca}"
 idle_timeout = "2s"
 retry_for = "3s"
 parallel_above = "{MIB}"
+connections_per_host = {connections}
 [upstream.connect_to]
 "*.dkr.ecr.*.amazonaws.com" = "{fake.at['registry']}"
 "*.s3.*.amazonaws.com" = "{fake.at['s3']}"

@@ -1,10 +1,12 @@
 //! Large blobs over several connections.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+
+use http_body_util::BodyExt as _;
 
 use super::{bytes, path};
 use crate::{
-    fake_ecr::{Action, Knob, Listener, Rule},
+    fake_ecr::{Action, Image, Knob, Listener, Rule},
     rig::{APP, Rig},
 };
 
@@ -90,4 +92,58 @@ async fn a_limit_of_one_connection_is_kept() {
     let digest = rig.ecr.push_blob(APP, bytes.clone());
     assert!(rig.get(&path(APP, &digest)).await.ok().body.unwrap() == bytes);
     assert_eq!(rig.ecr.s3_gets(&digest), 1);
+}
+
+#[tokio::test]
+async fn what_is_fetched_ahead_keeps_no_connection_from_what_is_asked_for() {
+    let rig = Rig::with_upstream("", "prefetch = 2\nconnections_per_host = 2").await;
+    rig.ecr.set(Knob::S3ConnectionRate(Some(MIB as u64)));
+    rig.ecr.push_image(APP, "1", Image::linux_amd64().layer_sizes([4 * MIB, 4 * MIB]));
+    let other = rig.ecr.push_blob(APP, bytes(9, MIB));
+    let hold = rig.ecr.fault(Rule::on(Listener::S3).hold_after(100_000));
+    rig.get(&format!("/v2/{APP}/manifests/1")).await.ok();
+    hold.reached_times(2).await;
+    rig.ecr.clear_faults();
+    hold.release();
+    assert!(rig.get(&path(APP, &other)).await.ok().body.unwrap() == bytes(9, MIB));
+    // what rested goes on where it was
+    rig.settle().await;
+    assert_eq!(rig.ecr.stats().s3_bytes.values().sum::<u64>() / MIB as u64, 9);
+}
+
+#[tokio::test]
+async fn what_breaks_off_last_is_fetched_by_whoever_gets_a_connection() {
+    let rig = Rig::with_upstream("", "parallel_above = \"1MiB\"\nconnections_per_host = 2").await;
+    rig.ecr.set(Knob::S3ConnectionRate(Some(MIB as u64)));
+    let digest = rig.ecr.push_blob(APP, bytes(7, 2 * MIB));
+    let others = [rig.ecr.push_blob(APP, bytes(8, MIB)), rig.ecr.push_blob(APP, bytes(9, MIB))];
+    // the second half comes over a connection of its own, which breaks when the first one has gone to others
+    let rule = Rule::on(Listener::S3).digest(&digest).nth(2);
+    let hold = rig.ecr.fault(rule.hold_after(100_000).then(Action::ResetAfter(200_000)));
+    let mut whole = rig.open("GET", &path(APP, &digest), &[]).await.into_body();
+    let of_digest = path(APP, &digest);
+    let tail = rig.request("GET", &of_digest, &[("range", "bytes=1048576-1048675")]);
+    let (tail, ()) = tokio::join!(tail, hold.reached());
+    assert!(tail.ok().body.unwrap()[..] == bytes(7, 2 * MIB)[MIB..MIB + 100]);
+    let mut body = Vec::new();
+    while body.len() < MIB {
+        body.extend(whole.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    let served = rig.ecr.fault(Rule::on(Listener::S3).delay(Duration::ZERO));
+    let paths = others.each_ref().map(|other| path(APP, other));
+    let waiting = async { tokio::join!(rig.get(&paths[0]), rig.get(&paths[1])) };
+    let release = async {
+        // the first connection has brought its half, and another blob has its place
+        served.reached().await;
+        hold.release();
+        whole.collect().await.unwrap().to_bytes()
+    };
+    let ((one, other), rest) = tokio::join!(waiting, release);
+    body.extend(rest);
+    assert!(one.ok().body.unwrap() == bytes(8, MIB) && other.ok().body.unwrap() == bytes(9, MIB));
+    assert!(body == bytes(7, 2 * MIB));
+    rig.settle().await;
+    assert_eq!(rig.get(&of_digest).await.ok().cache(), "hit");
+    let sent = rig.ecr.stats().s3_bytes[&digest];
+    assert!(sent <= 2 * MIB as u64 * 11 / 10, "{sent} bytes for {}", 2 * MIB);
 }
