@@ -184,6 +184,9 @@ async fn receive(
     let (mut at, mut next) = (body.start, piece.start);
     while next < piece.end {
         if download.shared.has_to_yield(fill) {
+            if behind.length > 0 {
+                behind.write().await.map_err(Broken::Disk)?;
+            }
             // the connection rests: what it rests for may need the right to one
             drop(permit.take());
             download.shared.yield_to_asked(fill).await;

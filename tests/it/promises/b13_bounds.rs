@@ -125,6 +125,8 @@ async fn b13_a_registry_keeps_to_its_quota() {
         .collect();
     for path in &limited {
         is_hit(&rig, path).await;
+        // what comes to its place first is the older one
+        rig.settle().await;
     }
     rig.daemon.wait_for_log("over its registry's max_size");
     for path in &kept {
