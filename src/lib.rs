@@ -18,7 +18,7 @@
 //! - `oci`, `secret` and `config` do no I/O, are not async and read no clock: time is an argument.
 //! - Only `ecr` imports `aws-*`. Only `store` touches the cache folder. Only `server` and [`cache::Error::answer`] name a
 //!   status that is sent.
-//! - Only [`store::BlobWriter::commit`] puts a blob where a reader finds it, and only after the digest agreed. A hit is
+//! - Only [`store::VerifiedBlob::commit`] puts a blob where a reader finds it, and there is one only when the digest agreed. A hit is
 //!   verified bytes.
 //! - The helper never needs the daemon, the daemon never runs the helper; both use [`credentials`], hence the same tokens.
 //! - The program `docker-credential-longshore` is the warm way alone: it does not name what mints, so neither AWS nor TLS nor

@@ -5,11 +5,13 @@
 //! another digest are.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
+    sync::Notify,
     task::{JoinSet, spawn_blocking},
     time::{Instant, MissedTickBehavior, interval_at},
 };
@@ -37,6 +39,10 @@ pub(super) struct Download {
     pub(super) writer: Arc<BlobWriter>,
     /// what works on the disk
     pub(super) work: TaskTracker,
+    /// ends what is being received
+    pub(super) halt: CancellationToken,
+    /// woken when the digest lags behind
+    behind: Notify,
     plan: Mutex<Plan>,
     source: Mutex<Source>,
 }
@@ -97,12 +103,14 @@ async fn begin(fill: &Arc<Fill>, shared: &Arc<Shared>, size: Option<u64>) -> Res
     if !extents.is_empty() {
         debug!(digest = %fill.digest, ?extents, "a download is taken up");
         fill.publish_size(noted);
-        extents.iter().for_each(|extent| fill.publish(extent.clone()));
+        for extent in &extents {
+            fill.publish(extent.clone());
+        }
     }
     let plan = Mutex::new(Plan::new(&extents, noted.or(size), shared.alone()));
     let (fill, shared) = (Arc::clone(fill), Arc::clone(shared));
-    let (work, source) = Default::default();
-    Ok(Some(Download { fill, shared, writer, work, plan, source }))
+    let (work, halt, behind, source) = Default::default();
+    Ok(Some(Download { fill, shared, writer, work, halt, behind, plan, source }))
 }
 
 impl Download {
@@ -114,6 +122,7 @@ impl Download {
             () = stop.cancelled() => Err(Error::GivenUp),
             () = self.given_up() => Err(Error::GivenUp),
         };
+        self.halt.cancel();
         tasks.shutdown().await;
         hasher.abort();
         let _ = hasher.await;
@@ -164,7 +173,7 @@ impl Download {
                         fetchers.spawn(fetcher::run(Arc::clone(self)));
                     }
                     None => break,
-                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Ok(()))) => last_error = None,
                     Some(Ok(Err(error))) => last_error = Some(error),
                     Some(Err(_)) => return Err(Error::GivenUp),
                 },
@@ -201,18 +210,24 @@ impl Download {
         is_large && plan.left() > 0 && !self.source().ignores_ranges
     }
 
+    /// These bytes can be read.
+    pub(super) fn publish(&self, extent: Range<u64>) {
+        let front = self.fill.publish(extent);
+        if front > self.writer.hashed() + BEHIND {
+            self.behind.notify_one();
+        }
+    }
+
     /// Computes the digest of what several fetchers brought out of order, and of what was there before.
     async fn hash(self: Arc<Self>) {
-        let mut progress = self.fill.progress();
         loop {
-            let writer = Arc::clone(&self.writer);
-            let is_behind = progress.wait_for(|progress| progress.front() > writer.hashed() + BEHIND).await;
-            let Ok(front) = is_behind.map(|progress| progress.front()) else { return };
+            let (writer, front) = (Arc::clone(&self.writer), self.fill.front());
             if let Ok(Err(error)) = self.work.spawn_blocking(move || writer.hash_to(front)).await {
                 // it is met again, and told of, when the digest is needed
                 debug!(%error, "the digest cannot be computed");
                 return;
             }
+            self.behind.notified().await;
         }
     }
 

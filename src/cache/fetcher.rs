@@ -4,14 +4,15 @@
 //! is asked for again. Bytes of another version of the blob are refused.
 
 use std::{
-    io, mem,
+    future::ready,
+    io,
     ops::Range,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{runtime::Handle, time::sleep};
 use tracing::debug;
 
 use super::{Error, blocking, download::Download, limits::Permit};
@@ -23,8 +24,9 @@ const FRUITLESS_ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Clients give up on a body that stands still for longer.
 const LONGEST_REST: Duration = Duration::from_secs(15);
-/// So much is written to the disk at once, while as much again comes: bounds the memory of a connection.
-const BATCH: usize = 512 * 1024;
+/// Of bytes that come fast, readers and the journal are told of so many at once: the most that a daemon that is killed forgets
+/// of what one connection brought.
+const TOGETHER: u64 = 512 * 1024;
 
 /// Why a piece was not fetched.
 enum Broken {
@@ -105,9 +107,15 @@ async fn fetch_piece(
     let mut body = download.shared.upstream.blob(question, wanted.as_ref(), known.as_ref()).await?;
     agree(download, &body)?;
     let is_part = learn(download, &body, piece, wanted.is_some()).await?;
-    let mut behind = Behind::new(Arc::clone(download), piece.start);
-    let outcome = receive(download, &mut body, piece, &mut behind, permit).await;
-    let written = behind.finish().await;
+    let mut lent = permit.take();
+    let (mut received, runtime) = (Received::new(Arc::clone(download), piece.clone()), Handle::current());
+    // writing waits for the disk and hashing takes its time: both have a thread to themselves, and nothing is handed over
+    let receive = download.work.spawn_blocking(move || {
+        let outcome = runtime.block_on(received.take(&mut body, &mut lent));
+        (received.settle(), outcome, lent)
+    });
+    let (written, outcome, lent) = receive.await.map_err(io::Error::other).map_err(Broken::Disk)?;
+    *permit = lent;
     piece.start = written.map_err(Broken::Disk)?;
     outcome?;
     let is_open = download.plan().size().is_none();
@@ -172,122 +180,98 @@ async fn learn(
     Ok(false)
 }
 
-/// Receives what belongs to the piece and hands it on to be written.
-async fn receive(
-    download: &Arc<Download>,
-    body: &mut BlobBody,
-    piece: &Range<u64>,
-    behind: &mut Behind,
-    permit: &mut Option<Permit>,
-) -> Result<(), Broken> {
-    let (fill, upstream) = (&download.fill, &download.shared.upstream);
-    let (mut at, mut next) = (body.start, piece.start);
-    while next < piece.end {
-        if download.shared.has_to_yield(fill) {
-            if behind.length > 0 {
-                behind.write().await.map_err(Broken::Disk)?;
-            }
-            // the connection rests: what it rests for may need the right to one
-            drop(permit.take());
-            download.shared.yield_to_asked(fill).await;
-            *permit = download.shared.limits.one(&fill.repository.registry).await;
-        }
-        let came = tokio::select! {
-            came = body.next(upstream, &fill.repository.registry) => came,
-            // what waits to be written must not wait for more to come
-            settled = behind.settle(), if behind.length > 0 => {
-                settled.map_err(Broken::Disk)?;
-                behind.write().await.map_err(Broken::Disk)?;
-                continue;
-            }
-        };
-        let Some(bytes) = came else { break };
-        let mut bytes = bytes?;
-        fill.count(bytes.len() as u64);
-        // a server that ignored the range sends again what is there
-        let known = usize::try_from(next - at).unwrap_or(usize::MAX).min(bytes.len());
-        at += bytes.len() as u64;
-        let mut fresh = bytes.split_off(known);
-        fresh.truncate(usize::try_from(piece.end - next).unwrap_or(usize::MAX));
-        next += fresh.len() as u64;
-        behind.push(fresh).await.map_err(Broken::Disk)?;
-    }
-    Ok(())
-}
-
-/// Writes behind the connection where blocking is allowed: one batch is written while the next one comes.
-struct Behind {
+/// What came of a piece: it is written as it comes, by a thread that may wait for the disk.
+struct Received {
     download: Arc<Download>,
-    batch: Vec<Bytes>,
-    length: usize,
-    /// where the batch goes
-    at: u64,
-    /// the end of what is written
-    written: u64,
-    writing: Option<JoinHandle<io::Result<u64>>>,
+    /// what is missing
+    piece: Range<u64>,
+    /// the end of what readers know of
+    published: u64,
+    /// the end of what the journal knows of
+    noted: u64,
 }
 
-impl Behind {
-    fn new(download: Arc<Download>, at: u64) -> Self {
-        Self { download, batch: Vec::new(), length: 0, at, written: at, writing: None }
+impl Received {
+    fn new(download: Arc<Download>, piece: Range<u64>) -> Self {
+        Self { download, published: piece.start, noted: piece.start, piece }
     }
 
-    async fn push(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.length += bytes.len();
-        if !bytes.is_empty() {
-            self.batch.push(bytes);
-        }
-        // what came is written at once when nothing is being written: readers wait for it
-        let is_idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
-        if self.length >= BATCH || (is_idle && self.length > 0) {
-            self.write().await?;
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self) -> io::Result<()> {
-        self.settle().await?;
-        let (batch, at) = (mem::take(&mut self.batch), self.at);
-        self.at += mem::take(&mut self.length) as u64;
+    /// Takes in what belongs to the piece, until its end, that of the body, or that of the download.
+    async fn take(&mut self, body: &mut BlobBody, permit: &mut Option<Permit>) -> Result<(), Broken> {
         let download = Arc::clone(&self.download);
-        self.writing = Some(self.download.work.spawn_blocking(move || write(&download, at, &batch)));
-        Ok(())
-    }
-
-    /// Waits for the batch that is being written. Nothing is lost when this is dropped before its end.
-    async fn settle(&mut self) -> io::Result<()> {
-        if let Some(writing) = &mut self.writing {
-            let written = writing.await;
-            self.writing = None;
-            self.written = written.map_err(io::Error::other)??;
+        let (fill, shared) = (&download.fill, &download.shared);
+        let mut at = body.start;
+        while self.piece.start < self.piece.end {
+            let next = async {
+                if shared.has_to_yield(fill) {
+                    // the connection rests: what it rests for may need the right to one
+                    drop(permit.take());
+                    shared.yield_to_asked(fill).await;
+                    *permit = shared.limits.one(&fill.repository.registry).await;
+                }
+                body.next(&shared.upstream, &fill.repository.registry).await
+            };
+            let bytes = tokio::select! {
+                biased;
+                () = download.halt.cancelled() => break,
+                bytes = next => bytes,
+                // nothing more is there yet
+                () = ready(()), if self.published < self.piece.start => {
+                    self.publish();
+                    continue;
+                }
+            };
+            let Some(bytes) = bytes else { break };
+            let mut bytes = bytes?;
+            fill.count(bytes.len() as u64);
+            // a server that ignored the range sends again what is there
+            let known = usize::try_from(self.piece.start - at).unwrap_or(usize::MAX).min(bytes.len());
+            at += bytes.len() as u64;
+            let mut fresh = bytes.split_off(known);
+            fresh.truncate(usize::try_from(self.piece.end - self.piece.start).unwrap_or(usize::MAX));
+            if !fresh.is_empty() {
+                self.write(&fresh).map_err(Broken::Disk)?;
+            }
         }
         Ok(())
     }
 
-    /// Writes what is left; where the bytes end that are on the disk.
-    async fn finish(mut self) -> io::Result<u64> {
-        if self.length > 0 {
-            self.write().await?;
-        }
-        self.settle().await?;
-        Ok(self.written)
-    }
-}
-
-fn write(download: &Download, mut at: u64, batch: &[Bytes]) -> io::Result<u64> {
-    for bytes in batch {
-        let end = at + bytes.len() as u64;
-        let mut written = download.writer.write_at(at, bytes);
+    fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
+        let Download { shared, writer, .. } = &*self.download;
+        let (at, count) = (self.piece.start, bytes.len() as u64);
+        let mut written = writer.put(at, bytes);
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
             // once more, when there was something that could go
-            let freed = download.shared.store.make_room(end - at)?;
+            let freed = shared.store.make_room(count)?;
             if freed > 0 {
-                written = download.writer.write_at(at, bytes);
+                written = writer.put(at, bytes);
             }
         }
         written?;
-        download.fill.publish(at..end);
-        at = end;
+        // while it is still warm
+        writer.hash_next(at, bytes);
+        self.piece.start += count;
+        if self.piece.start - self.noted >= TOGETHER {
+            self.settle()?;
+        }
+        Ok(())
     }
-    Ok(at)
+
+    /// Readers may have what is there.
+    fn publish(&mut self) {
+        let fresh = self.published..self.piece.start;
+        self.published = fresh.end;
+        self.download.publish(fresh);
+    }
+
+    /// Where the bytes end that are on the disk; readers and the journal know of them.
+    fn settle(&mut self) -> io::Result<u64> {
+        self.publish();
+        let fresh = self.noted..self.piece.start;
+        self.noted = fresh.end;
+        if !fresh.is_empty() {
+            self.download.writer.note(fresh)?;
+        }
+        Ok(self.noted)
+    }
 }

@@ -149,9 +149,16 @@ impl Fill {
         });
     }
 
-    /// These bytes can be read.
-    pub(super) fn publish(&self, extent: Range<u64>) {
-        self.progress.send_modify(|progress| progress.extents.insert(extent));
+    /// These bytes can be read; up to where all are there.
+    pub(super) fn publish(&self, extent: Range<u64>) -> u64 {
+        let mut front = 0;
+        self.progress.send_if_modified(|progress| {
+            let is_new = !extent.is_empty();
+            progress.extents.insert(extent);
+            front = progress.front();
+            is_new
+        });
+        front
     }
 
     /// So many bytes came from upstream.

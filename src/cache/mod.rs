@@ -23,7 +23,6 @@ mod width;
 use std::{io, sync::Arc};
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
@@ -98,9 +97,6 @@ pub struct Cache {
     turns: Semaphore,
     sizes: Sizes,
     contacts: Arc<Contacts>,
-    /// What is asked upstream with nobody waiting.
-    background: TaskTracker,
-    stop: CancellationToken,
     recall: Recall,
 }
 
@@ -112,9 +108,9 @@ impl Cache {
         let fills = Fills::new(store.clone(), Arc::clone(&upstream), config);
         let (fetches_ahead, turns) = (config.upstream.prefetch > 0, Semaphore::new(config.upstream.prefetch));
         let contacts = Arc::new(store.contacts());
-        let (sizes, recall, background, stop) = Default::default();
+        let (sizes, recall) = Default::default();
         let tags = Tags::new(&config.cache);
-        Arc::new(Self { store, upstream, fills, tags, fetches_ahead, turns, sizes, contacts, recall, background, stop })
+        Arc::new(Self { store, upstream, fills, tags, fetches_ahead, turns, sizes, contacts, recall })
     }
 
     /// A blob, from the store or while it is fetched. The fetch goes on when the caller drops the answer.
@@ -180,9 +176,6 @@ impl Cache {
 
     /// Ends the downloads under way; what they fetched is there when they are asked for again.
     pub async fn stop(&self) {
-        self.stop.cancel();
-        self.background.close();
-        self.background.wait().await;
         self.fills.stop().await;
     }
 

@@ -29,7 +29,9 @@ impl Plan {
     /// A plan for what is missing of a blob of which `there` is there; `alone` is what one connection may ask for.
     pub(super) fn new(there: &[Range<u64>], size: Option<u64>, alone: u64) -> Self {
         let mut taken = Extents::default();
-        there.iter().for_each(|extent| taken.insert(extent.clone()));
+        for extent in there {
+            taken.insert(extent.clone());
+        }
         Self { taken, size, alone, width: 1, active: 0 }
     }
 
@@ -39,6 +41,8 @@ impl Plan {
 
     pub(super) fn set_size(&mut self, size: u64) {
         self.size = Some(size);
+        // what was asked for beyond the end is nobody's
+        self.taken.remove(&(size..u64::MAX));
     }
 
     /// So many connections are to fetch from now on.
@@ -149,6 +153,16 @@ mod tests {
         assert_eq!([(); 3].map(|()| plan.claim(&[])), [Some(5..7), Some(10..12), None]);
         plan.give_back(&(6..7));
         assert_eq!(plan.claim(&[]), Some(6..7));
+    }
+
+    #[test]
+    fn what_is_left_is_counted_right_when_the_size_is_told_late() {
+        let mut plan = plan(&[], None, 1);
+        assert_eq!(plan.claim(&[]), Some(0..32 * MIB));
+        plan.set_size(10);
+        assert_eq!(plan.left(), 0);
+        plan.give_back(&(3..10));
+        assert_eq!((plan.left(), plan.claim(&[])), (7, Some(3..10)));
     }
 
     #[test]

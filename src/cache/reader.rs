@@ -50,7 +50,7 @@ pub struct FillReader {
     at: u64,
     end: u64,
     started: bool,
-    alone: Option<Alone>,
+    alone: Option<Box<Alone>>,
 }
 
 /// The rest of a blob that the disk has no room for.
@@ -161,8 +161,8 @@ impl FillReader {
             Some(file) => Some(blocking(move || digest_of(&file, at)).await.map_err(Error::store)?),
             None => self.from_start.then(Verifier::new),
         };
-        self.alone =
-            Some(Alone { body: None, verifier, held: Bytes::new(), at, total: None, fruitless: 0, fetched: 0 });
+        let alone = Alone { body: None, verifier, held: Bytes::new(), at, total: None, fruitless: 0, fetched: 0 };
+        self.alone = Some(Box::new(alone));
         Ok(())
     }
 

@@ -84,7 +84,9 @@ impl Cache {
         }
         let (store, of, wanted) = (self.store.clone(), repository.clone(), digest.clone());
         let manifest = look(move || store.manifest(&of, &wanted)).await?;
-        losses.iter().for_each(|losses| self.recall.put(repository, &manifest, *losses, Instant::now()));
+        if let Some(losses) = losses {
+            self.recall.put(repository, &manifest, losses, Instant::now());
+        }
         Some(manifest)
     }
 }

@@ -25,12 +25,7 @@ impl Cache {
             return;
         }
         let (cache, question, reference) = (Arc::clone(self), question.clone(), Reference::Digest(digest.clone()));
-        self.background.spawn(async move {
-            tokio::select! {
-                () = cache.stop.cancelled() => {}
-                () = cache.ask_once_more(&question, &reference, key) => {}
-            }
-        });
+        self.fills.spawn(async move { cache.ask_once_more(&question, &reference, key).await });
     }
 
     async fn ask_once_more(&self, question: &ManifestQuestion, reference: &Reference, key: String) {

@@ -5,6 +5,8 @@
 
 /// A step that brings less than this is none: the line, or the disk, is full.
 const GAIN: f64 = 1.2;
+/// A connection that brings so much in one look is held up by this machine: another one would only bring bytes out of order.
+const PLENTY: f64 = (40 * 1024 * 1024) as f64;
 /// After so many looks without change, another step is tried: the line may have become free.
 const PATIENCE: u32 = 40;
 
@@ -44,7 +46,7 @@ impl Width {
                 self.now = (self.now / 2).max(1);
                 self.settled = Some(0);
             }
-            _ if self.now >= self.most => self.settled = Some(0),
+            _ if self.now >= self.most || rate >= PLENTY * self.now as f64 => self.settled = Some(0),
             _ => {
                 self.before = Some(rate);
                 self.now = (self.now * 2).min(self.most);
@@ -93,6 +95,12 @@ mod tests {
         }
         width.look(100);
         assert_eq!(width.now(), 2);
+    }
+
+    #[test]
+    fn it_stays_where_one_is_fast_enough() {
+        check(16, |_| 50 * 1024 * 1024, &[1, 1]);
+        check(16, |width| width as u64 * 30 * 1024 * 1024, &[2, 4, 8]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) fn take(dir: &Path) -> Result<File, OpenError> {
     let tmp = dir.join("tmp");
     clear(&tmp).map_err(|source| io_error(&tmp, source))?;
     let staging = dir.join("staging");
-    super::writer::clean(&staging).map_err(|source| io_error(&staging, source))?;
+    super::partials::clean(&staging).map_err(|source| io_error(&staging, source))?;
     for folder in [dir.join("content-v2").join("sha256"), dir.join("quarantine")] {
         fs::create_dir_all(&folder).map_err(|source| io_error(&folder, source))?;
     }

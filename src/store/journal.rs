@@ -42,8 +42,8 @@ impl Journal {
     pub(super) fn open(path: &Path, from: &Repository, there: &There) -> io::Result<Self> {
         let (path, fresh) = (beside(path), beside(path).with_extension("new"));
         let mut text = format!("boot {}\nfrom {from}\n", boot());
-        there.size.iter().for_each(|size| text.push_str(&format!("size {size}\n")));
-        there.extents.iter().for_each(|extent| text.push_str(&line(extent)));
+        text.extend(there.size.map(size_line));
+        text.extend(there.extents.iter().map(line));
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create(true).mode(0o600).open(&fresh)?;
         file.set_len(0)?;
@@ -59,7 +59,7 @@ impl Journal {
 
     /// The whole has this size.
     pub(super) fn size(&self, size: u64) -> io::Result<()> {
-        (&self.0).write_all(format!("size {size}\n").as_bytes())
+        (&self.0).write_all(size_line(size).as_bytes())
     }
 
     /// All bytes that are there are on the disk.
@@ -74,6 +74,10 @@ impl There {
     pub(super) fn end(&self) -> u64 {
         self.extents.last().map_or(0, |extent| extent.end)
     }
+}
+
+fn size_line(size: u64) -> String {
+    format!("size {size}\n")
 }
 
 fn line(extent: &Range<u64>) -> String {

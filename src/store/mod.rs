@@ -16,7 +16,7 @@
 //!   tokens/                     authorization tokens, shared with the credential helper: 0700, files 0600
 //! ```
 //!
-//! Content is placed by [`BlobWriter::commit`] alone: verify, fsync, rename, fsync of the folder. It is read by its path;
+//! Content is placed by [`VerifiedBlob::commit`] alone: verify, fsync, rename, fsync of the folder. It is read by its path;
 //! cacache's reader has no ranges, its writer no readers and no fsync. The time of the last read is the file's access
 //! time, that of the last verification its time of change, both set by us: the index only grows per update, so what
 //! changes often stays out of it.
@@ -39,6 +39,7 @@ mod journal;
 mod leases;
 mod limits;
 mod mark;
+mod partials;
 mod pins;
 mod records;
 mod referred;
@@ -63,11 +64,12 @@ pub use contacts::Contacts;
 pub use inventory::{Image, Removed, Usage};
 pub use journal::There;
 pub use limits::{Limits, Quota, Quotas, default_free, default_size};
+pub use partials::Partial;
 pub use records::TagEntry;
 pub use scrub::Verified;
 pub use socket::{ControlSocket, control_connect};
 pub use tokens::{Entry, Keeper, TokenKey, TokenStore, TokenStoreError};
-pub use writer::{BlobWriter, CommitError, Partial, VerifiedBlob};
+pub use writer::{BlobWriter, CommitError, VerifiedBlob};
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
@@ -38,6 +39,8 @@ pub struct BlobWriter {
     path: PathBuf,
     journal: Option<Journal>,
     hashing: Mutex<Hashing>,
+    /// how far the digest is computed, for who must not wait for it
+    hashed: AtomicU64,
     /// what it takes of the disk, as far as that was told to the store
     staged: AtomicU64,
     /// whether both files stay when this is dropped
@@ -56,15 +59,6 @@ pub struct VerifiedBlob {
 struct Hashing {
     verifier: Verifier,
     to: u64,
-}
-
-/// A download that was broken off and can be taken up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partial {
-    /// Of which content.
-    pub digest: Digest,
-    /// Where it came from.
-    pub from: Repository,
 }
 
 /// Why bytes did not become content. They are deleted in every case.
@@ -131,37 +125,12 @@ impl BlobStore {
         writer.verify(bytes.len() as u64)?.commit()
     }
 
-    /// Downloads that nobody works on.
-    pub fn partials(&self) -> io::Result<Vec<Partial>> {
-        let mut partials = Vec::new();
-        for entry in fs::read_dir(self.staging())?.flatten() {
-            let digest = entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
-            let Some(digest) = digest.filter(|digest| !self.is_written(digest)) else { continue };
-            if let Some(entry) = journal::read(&entry.path()) {
-                partials.push(Partial { digest, from: entry.from });
-            }
-        }
-        Ok(partials)
-    }
-
-    /// Drops a download that nobody works on.
-    pub fn drop_partial(&self, digest: &Digest) {
-        // while it goes, it counts as written: who takes it up meanwhile starts anew, in a file of its own
-        if self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
-            let path = self.staging().join(digest.hex());
-            journal::remove(&path);
-            // one that is gone already is what is wanted; one that stays is tried again with the next sweep
-            let _ = fs::remove_file(&path);
-            self.written(digest);
-        }
-    }
-
     /// Whether somebody writes content of this digest.
     pub(super) fn is_written(&self, digest: &Digest) -> bool {
         self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
-    fn written(&self, digest: &Digest) {
+    pub(super) fn written(&self, digest: &Digest) {
         self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
@@ -198,6 +167,7 @@ impl BlobStore {
             path,
             journal,
             hashing: Mutex::new(Hashing { verifier: Verifier::new(), to: 0 }),
+            hashed: AtomicU64::new(0),
             staged: AtomicU64::new(0),
             rests: AtomicBool::new(false),
         }
@@ -212,24 +182,6 @@ impl VerifiedBlob {
     }
 }
 
-/// Deletes what nobody will take up of what a dead daemon left in the staging folder, and makes the folder if need be.
-pub(super) fn clean(staging: &Path) -> io::Result<()> {
-    fs::create_dir_all(staging)?;
-    for entry in fs::read_dir(staging)?.flatten() {
-        let path = entry.path();
-        let file = path.with_extension("");
-        let is_named = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
-            let is_digest = format!("sha256:{name}").parse::<Digest>().is_ok();
-            is_digest && path.extension().is_none_or(|extension| extension == "journal")
-        });
-        if is_named && file.is_file() && journal::read(&file).is_some_and(|entry| !entry.there.extents.is_empty()) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
-    }
-    Ok(())
-}
-
 impl BlobWriter {
     /// The file under way, for readers that follow the writer.
     #[must_use]
@@ -237,19 +189,34 @@ impl BlobWriter {
         Arc::clone(&self.file)
     }
 
-    /// Writes bytes at their place. They can be read from [`file`](Self::file) when this returns. May be called for
-    /// different places at once.
+    /// Writes bytes at their place, and all that belongs to it: [`put`](Self::put), [`hash_next`](Self::hash_next) and
+    /// [`note`](Self::note).
     pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, at)?;
-        // while they are still warm; who hashes what came before goes on to these anyway
-        if let Ok(mut hashing) = self.hashing.try_lock() {
-            if hashing.to == at {
-                hashing.verifier.update(bytes);
-                hashing.to += bytes.len() as u64;
-            }
+        self.put(at, bytes)?;
+        self.hash_next(at, bytes);
+        self.note(at..at + bytes.len() as u64)
+    }
+
+    /// Puts bytes in their place. They can be read from [`file`](Self::file) when this returns. May be called for different
+    /// places at once.
+    pub fn put(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    /// Goes on with the digest if these bytes, put in their place just now, are the next ones: while they are still warm.
+    pub fn hash_next(&self, at: u64, bytes: &[u8]) {
+        // who hashes what came before goes on to these anyway
+        if let Ok(mut hashing) = self.hashing.try_lock()
+            && hashing.to == at
+        {
+            self.hash(&mut hashing, bytes);
         }
+    }
+
+    /// Remembers that these bytes are in their place, and what they take of the disk.
+    pub fn note(&self, there: Range<u64>) -> io::Result<()> {
         if let Some(journal) = &self.journal {
-            journal.there(at..at + bytes.len() as u64)?;
+            journal.there(there)?;
         }
         self.count()
     }
@@ -257,7 +224,7 @@ impl BlobWriter {
     /// How far the digest is computed.
     #[must_use]
     pub fn hashed(&self) -> u64 {
-        self.hashing.lock().unwrap_or_else(PoisonError::into_inner).to
+        self.hashed.load(Ordering::Relaxed)
     }
 
     /// Computes the digest as far as `end`; all bytes before it must be there.
@@ -267,10 +234,15 @@ impl BlobWriter {
         while hashing.to < end {
             chunk.resize(usize::try_from(HASH_CHUNK.min(end - hashing.to)).map_err(io::Error::other)?, 0);
             self.file.read_exact_at(&mut chunk, hashing.to)?;
-            hashing.verifier.update(&chunk);
-            hashing.to += chunk.len() as u64;
+            self.hash(&mut hashing, &chunk);
         }
         Ok(())
+    }
+
+    fn hash(&self, hashing: &mut Hashing, bytes: &[u8]) {
+        hashing.verifier.update(bytes);
+        hashing.to += bytes.len() as u64;
+        self.hashed.store(hashing.to, Ordering::Relaxed);
     }
 
     /// The blob is of this size: for whoever takes it up later.

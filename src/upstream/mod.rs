@@ -51,6 +51,9 @@ pub use tls::Error as TlsError;
 const AGENT: &str = concat!("longshore/", env!("CARGO_PKG_VERSION"));
 /// The most that is read of an error body: ECR's are below a kilobyte.
 const LONGEST_ERROR: usize = 64 * 1024;
+/// The most that is read of a connection at once: what stays in the processor's cache until it is written and hashed. Bounds
+/// what a head may take, too.
+const READ_AT_ONCE: usize = 256 * 1024;
 
 /// The registries this machine pulls from.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ impl Upstream {
             .https_or_http()
             .enable_http1()
             .wrap_connector(Dialer::new(&config.upstream));
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = Client::builder(TokioExecutor::new()).http1_max_buf_size(READ_AT_ONCE).build(connector);
         let (authorizations, breakers) = Default::default();
         Ok(Self { client, config, credentials, authorizations, breakers })
     }

@@ -246,6 +246,7 @@ async fn damage_is_found_said_and_mended_by_the_next_pull() {
             rig.restart();
         }
         rig.pull(APP, "v1").await;
+        rig.settle().await;
         assert_eq!(json(&rig, &["ls", "--json"])[0]["complete"], true);
     }
 }

@@ -1,5 +1,6 @@
 //! The promises of the cache, a file for each: real daemon, real sockets, numbers that were promised.
 
+mod ahead;
 mod b01_one_fetch;
 mod b02_readers;
 mod b03_breaks;
