@@ -53,6 +53,8 @@ async fn b06_what_was_changed_in_the_folder_is_fetched_again_and_no_client_notic
         for method in ["HEAD", "GET"] {
             rig.settle().await;
             assert_eq!(rig.get(&path).await.ok().cache(), "hit");
+            // also what is on its way to its place
+            rig.settle().await;
             damage();
             assert_eq!(
                 rig.request(method, &path, &[]).await.ok().header("content-length"),

@@ -125,6 +125,8 @@ async fn b13_a_registry_keeps_to_its_quota() {
         .collect();
     for path in &limited {
         is_hit(&rig, path).await;
+        // what comes to its place first is the older one
+        rig.settle().await;
     }
     rig.daemon.wait_for_log("over its registry's max_size");
     for path in &kept {
@@ -164,6 +166,7 @@ async fn b13_the_order_of_reading_survives_a_restart() {
     let paths = push(&rig, 4);
     for path in [&paths[0], &paths[1], &paths[0]] {
         is_hit(&rig, path).await;
+        rig.settle().await;
     }
     rig.daemon.signal("TERM");
     rig.daemon.wait().await;
