@@ -1,6 +1,6 @@
 //! Pulls: what a client gets, and what upstream is asked for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use longshore::oci::Digest;
@@ -58,6 +58,22 @@ async fn a_tag_is_believed_for_as_long_as_the_configuration_says() {
     rig.ecr.clear_requests();
     assert_eq!(rig.get(&path).await.ok().cache(), "hit");
     assert_eq!(rig.upstream(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_tag_is_asked_for_again_when_that_time_is_over() {
+    let rig = Rig::with("[cache]\nrevalidate = \"1s\"").await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    let path = format!("/v2/{APP}/manifests/v1");
+    rig.get(&path).await.ok();
+    rig.ecr.clear_requests();
+    rig.get(&path).await.ok();
+    assert_eq!(rig.upstream(), Vec::<String>::new());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while rig.upstream().is_empty() && Instant::now() < deadline {
+        rig.get(&path).await.ok();
+    }
+    assert_eq!(rig.upstream(), ["HEAD /v2/app/manifests/v1"]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 
 use super::{S, blob, body_of, path, patient};
 use crate::{
-    fake_ecr::{Listener, Rule},
+    fake_ecr::{Knob, Listener, Rule},
     rig::{APP, REGISTRY, Rig, together},
 };
 
@@ -57,4 +57,22 @@ async fn b01_sixteen_cold_clients_cost_one_body() {
     let bodies = together((0..16).map(|_| body_of(&rig, &digest))).await;
     assert!(bodies.iter().all(|body| *body == blob(2)));
     assert_eq!((rig.ecr.s3_gets(&digest), rig.ecr.stats().s3_bytes[&digest]), (1, S as u64));
+}
+
+#[tokio::test]
+async fn b01_what_one_repository_refuses_another_may_allow() {
+    let rig = patient().await;
+    let digest = rig.ecr.push_blob(APP, blob(1));
+    let (refused, allowed) = (format!("{REGISTRY}/team/secret"), path(APP, &digest));
+    rig.ecr.push_blob(&refused, blob(1));
+    rig.ecr.set(Knob::DenyRepository(refused.clone()));
+    let hold = rig.ecr.fault(Rule::on(Listener::Registry).path("/team/secret/").hold());
+    let first = path(&refused, &digest);
+    let (denied, given, ()) = tokio::join!(rig.get(&first), rig.get(&allowed), async {
+        hold.reached().await;
+        // the other one follows the same download by now, or will
+        hold.release();
+    });
+    assert_eq!((denied.status.as_u16(), given.status.as_u16()), (403, 200));
+    assert!(given.body.unwrap() == blob(1));
 }

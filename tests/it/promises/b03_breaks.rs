@@ -88,3 +88,16 @@ async fn b03_an_upstream_that_never_comes_back_cuts_the_client() {
     let sent = rig.ecr.stats().s3_bytes[&digest];
     assert!(sent < S as u64, "{sent} bytes for the rest of {S}");
 }
+
+#[tokio::test]
+async fn b03_another_size_of_the_whole_is_refused() {
+    let rig = Rig::start().await;
+    let digest = rig.ecr.push_blob(APP, blob(1));
+    rig.ecr.fault(Rule::on(Listener::S3).once().drop_header("ETag").fin_after(S as u64 / 2));
+    let other = format!("bytes {}-{}/{}", S / 2, S - 1, S + 1);
+    rig.ecr.fault(Rule::on(Listener::S3).drop_header("ETag").set_header("Content-Range", &other));
+    assert!(rig.get(&path(APP, &digest)).await.ok().body.is_err(), "a body must not go on as another one");
+    rig.daemon.wait_for_log(&format!("a blob of {S} bytes went on as one of {} bytes", S + 1));
+    rig.ecr.clear_faults();
+    assert!(body_of(&rig, &digest).await == blob(1));
+}

@@ -147,3 +147,18 @@ async fn what_breaks_off_last_is_fetched_by_whoever_gets_a_connection() {
     let sent = rig.ecr.stats().s3_bytes[&digest];
     assert!(sent <= 2 * MIB as u64 * 11 / 10, "{sent} bytes for {}", 2 * MIB);
 }
+
+#[tokio::test]
+async fn one_connection_that_stands_still_does_not_hold_the_others_back() {
+    let (rig, digest, bytes) = slow_origin().await;
+    let held = rig.ecr.fault(Rule::on(Listener::S3).nth(2).hold_after(1000));
+    let response = rig.open("GET", &path(APP, &digest), &[]).await;
+    held.reached().await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while rig.ecr.requests_to(Listener::S3).len() < 6 {
+        assert!(tokio::time::Instant::now() < deadline, "there is one connection only");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    held.release();
+    assert!(response.into_body().collect().await.unwrap().to_bytes() == bytes);
+}
