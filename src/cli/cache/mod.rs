@@ -32,7 +32,7 @@ pub(super) enum Command {
     Pin(Images),
     /// Let images go again when their room is needed
     Unpin(Images),
-    /// Delete now what nothing refers to or what is over the limits
+    /// Delete now what nothing refers to and nobody read for an hour, and what is over the limits
     Gc(Printed),
     /// Compare all content with its digest; what is damaged goes, and is fetched again
     Verify(Printed),
