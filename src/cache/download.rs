@@ -1,8 +1,8 @@
 //! [`Download`]: the task behind a fill. Sends out as many fetchers as are worth it, has the digest computed behind them, and puts
 //! the blob where the store finds it.
 //!
-//! What came is never thrown away because more did not: it rests in the staging folder until somebody asks again. Only bytes of
-//! another digest are.
+//! What came is not thrown away because more did not: it rests in the staging folder until somebody asks again. Bytes of another
+//! digest are, and what an answer that cannot be right came after.
 
 use std::{
     ops::Range,

@@ -63,7 +63,10 @@ impl Error {
 
     /// Whether what came so far is of use when somebody asks again.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::GivenUp) || self.upstream().is_some_and(|error| error.may_pass() || error.is_outage())
+        // an answer that cannot be right may have spoilt what came before it, and what is gone does not come back
+        let is_of_no_use =
+            |error: &upstream::Error| matches!(error, upstream::Error::Protocol { .. }) || error.is_absence();
+        matches!(self, Self::GivenUp) || self.upstream().is_some_and(|error| !is_of_no_use(error))
     }
 
     /// What the upstream said, if it is because of that.

@@ -237,7 +237,7 @@ impl Received {
     }
 
     fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
-        let Download { shared, writer, .. } = &*self.download;
+        let Download { fill, shared, writer, .. } = &*self.download;
         let (at, count) = (self.piece.start, bytes.len() as u64);
         let mut written = writer.put(at, bytes);
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
@@ -249,7 +249,7 @@ impl Received {
         }
         written?;
         // while it is still warm
-        writer.hash_next(at, bytes);
+        writer.hash_next(at, bytes, fill.front() >= self.published)?;
         self.piece.start += count;
         if self.piece.start - self.noted >= TOGETHER {
             self.settle()?;

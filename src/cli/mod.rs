@@ -99,6 +99,8 @@ pub fn run() -> ExitCode {
 fn end(outcome: Result<ExitCode, BoxError>) -> ExitCode {
     match outcome {
         Ok(code) => code,
+        // who reads only the beginning has what is wanted
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             // where would the failure to write it be written?
             let _ = writeln!(io::stderr(), "longshore: {}", chain(&*error));
@@ -108,4 +110,8 @@ fn end(outcome: Result<ExitCode, BoxError>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -46,8 +46,9 @@ async fn serve(loaded: Loaded) -> Result<(), BoxError> {
     let dir = environment::cache_dir(&loaded.config);
     let config = Arc::new(loaded.config);
     let Parts { store, credentials, cache } = assemble(&config).await?;
-    let listener =
-        TcpListener::bind(config.listen).await.map_err(|error| format!("listen on {}: {error}", config.listen))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        format!("listen on {}: {error}; end what listens there, or give this one another listen", config.listen)
+    })?;
     let address = Some(listener.local_addr()?);
     let control = control(Control { store: store.clone(), config: Arc::clone(&config), address }, stop.clone()).await?;
     let file = loaded.file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());

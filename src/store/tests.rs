@@ -105,6 +105,24 @@ fn reference(text: &str) -> Reference {
 }
 
 #[test]
+fn the_digest_catches_up_with_bytes_that_came_out_of_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = bytes(9, 90_000);
+    let (writer, _) = store.write(&Digest::of(&bytes), &repository()).unwrap();
+    let put = |from: usize, to: usize, is_front| {
+        writer.put(from as u64, &bytes[from..to]).unwrap();
+        writer.hash_next(from as u64, &bytes[from..to], is_front).unwrap();
+        writer.hashed()
+    };
+    assert_eq!(put(0, 10_000, true), 10_000);
+    assert_eq!(put(30_000, 60_000, false), 10_000);
+    assert_eq!(put(10_000, 30_000, true), 30_000);
+    assert_eq!(put(60_000, 90_000, true), 90_000);
+    Arc::new(writer).verify(90_000).unwrap();
+}
+
+#[test]
 fn what_it_takes_is_what_du_says_whatever_is_done_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -25,6 +25,8 @@ use crate::oci::{Digest, Repository, Verifier};
 
 /// What is read at once to be hashed.
 const HASH_CHUNK: u64 = 256 * 1024;
+/// So far the digest may lag behind bytes that come in order for them to wait until it has caught up.
+const MISSED: u64 = 2 * 1024 * 1024;
 /// The unit in which `st_blocks` counts, whatever the file system.
 pub(super) const BLOCK: u64 = 512;
 
@@ -193,7 +195,7 @@ impl BlobWriter {
     /// [`note`](Self::note).
     pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.put(at, bytes)?;
-        self.hash_next(at, bytes);
+        self.hash_next(at, bytes, false)?;
         self.note(at..at + bytes.len() as u64)
     }
 
@@ -204,13 +206,17 @@ impl BlobWriter {
     }
 
     /// Goes on with the digest if these bytes, put in their place just now, are the next ones: while they are still warm.
-    pub fn hash_next(&self, at: u64, bytes: &[u8]) {
+    /// With `is_front`, all bytes before them are there: a few that were missed are read again first.
+    pub fn hash_next(&self, at: u64, bytes: &[u8], is_front: bool) -> io::Result<()> {
         // who hashes what came before goes on to these anyway
-        if let Ok(mut hashing) = self.hashing.try_lock()
-            && hashing.to == at
-        {
+        let Ok(mut hashing) = self.hashing.try_lock() else { return Ok(()) };
+        if is_front && hashing.to < at && at - hashing.to <= MISSED {
+            self.hash_file(&mut hashing, at)?;
+        }
+        if hashing.to == at {
             self.hash(&mut hashing, bytes);
         }
+        Ok(())
     }
 
     /// Remembers that these bytes are in their place, and what they take of the disk.
@@ -229,12 +235,15 @@ impl BlobWriter {
 
     /// Computes the digest as far as `end`; all bytes before it must be there.
     pub fn hash_to(&self, end: u64) -> io::Result<()> {
-        let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hash_file(&mut self.hashing.lock().unwrap_or_else(PoisonError::into_inner), end)
+    }
+
+    fn hash_file(&self, hashing: &mut Hashing, end: u64) -> io::Result<()> {
         let mut chunk = Vec::new();
         while hashing.to < end {
             chunk.resize(usize::try_from(HASH_CHUNK.min(end - hashing.to)).map_err(io::Error::other)?, 0);
             self.file.read_exact_at(&mut chunk, hashing.to)?;
-            self.hash(&mut hashing, &chunk);
+            self.hash(hashing, &chunk);
         }
         Ok(())
     }

@@ -186,6 +186,10 @@ impl Upstream {
             Error::TooLarge { .. } => Error::protocol(registry, format!("the token service {host} sent no token")),
             error => error,
         })?;
+        if status.is_client_error() && !is_about_the_right(status) {
+            // that it has no such page says nothing of the image
+            return Err(Error::protocol(registry, format!("its token service {host} answered {status}")));
+        }
         if status != StatusCode::OK {
             let said = UpstreamError::parse(&body);
             return Err(Error::Refused(Refusal { registry: registry.clone(), status, said, retry_after }));
@@ -214,6 +218,12 @@ impl Upstream {
         }
         url.as_str().parse().map(|uri| (uri, own_host)).map_err(|_| bad())
     }
+}
+
+/// Whether a token service that answers so was asked and said no, or not now.
+fn is_about_the_right(status: StatusCode) -> bool {
+    let nos = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
+    nos.contains(&status)
 }
 
 fn is_about_the_password(refusal: &Refusal) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    fake_ecr::{Image, Knob, Listener},
+    fake_ecr::{Image, Knob, Listener, Rule},
     rig::{Daemon, Rig, program, together},
 };
 
@@ -101,4 +101,21 @@ async fn credentials_that_give_no_token_are_not_tried_with_each_pull() {
         rig.pull(&repository, "v1").await;
     }
     assert_eq!(rig.mints(), 1);
+}
+
+#[tokio::test]
+async fn a_token_service_that_is_gone_says_nothing_of_the_image() {
+    let rig = Rig::start().await;
+    rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    let path = format!("/v2/{APP}/manifests/v1");
+    rig.get(&path).await.ok();
+    rig.ecr.expire_tokens();
+    let gone = rig.ecr.fault(Rule::on(Listener::Registry).path("/token").status(404));
+    let reply = rig.get(&path).await.ok();
+    assert_eq!((reply.cache(), gone.hits() > 0), ("stale", true));
+    let other = rig.get(&format!("/v2/{APP}/manifests/v2")).await;
+    assert_eq!(other.status, 502, "{other:?}");
+    assert!(other.error().1.contains("its token service public.ecr.aws answered 404 Not Found"), "{other:?}");
+    gone.remove();
+    assert_eq!(rig.get(&path).await.ok().cache(), "hit");
 }
