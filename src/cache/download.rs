@@ -130,7 +130,7 @@ impl Download {
         self.work.close();
         self.work.wait().await;
         if let Err(error) = fetched {
-            if error.is_passing() {
+            if error.is_passing() && self.fill.has_bytes() {
                 let writer = Arc::clone(&self.writer);
                 if let Err(error) = blocking(move || writer.rest()).await {
                     warn!(digest = %self.fill.digest, %error, "a download that broke off cannot be kept");

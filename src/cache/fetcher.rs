@@ -203,7 +203,8 @@ impl Received {
         let mut at = body.start;
         while self.piece.start < self.piece.end {
             let next = async {
-                if shared.has_to_yield(fill) {
+                // without one when what follows was dropped half way
+                if permit.is_none() || shared.has_to_yield(fill) {
                     // the connection rests: what it rests for may need the right to one
                     drop(permit.take());
                     shared.yield_to_asked(fill).await;

@@ -12,6 +12,7 @@
 //!   quarantine/<hex>            content that turned out wrong, for a day
 //!   contacts                    when upstream last spoke of a manifest or tag
 //!   running                     there while a daemon runs: one that is found at the start tells of a crash
+//!   stopped                     there while none runs: content that was changed after it is in doubt
 //!   staging/<hex>               bytes in flight, a sparse file; <hex>.journal beside it says which of them are there
 //!   tokens/                     authorization tokens, shared with the credential helper: 0700, files 0600
 //! ```

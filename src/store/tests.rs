@@ -435,6 +435,26 @@ fn what_came_since_a_crash_is_verified_before_it_is_served() {
 }
 
 #[test]
+fn what_was_changed_while_no_daemon_ran_is_verified_before_it_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (wrong, right) = (put(&store, 2, 5000), put(&store, 3, 5000));
+    store.stop();
+    let path = store.path(&wrong);
+    drop(store);
+    let store = open(dir.path());
+    assert!(!store.has_doubts(), "an orderly stop leaves none");
+    store.stop();
+    drop(store);
+    fs::write(&path, bytes(9, 5000)).unwrap();
+    fs::File::open(&path).unwrap().set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+    // one that dies before it has verified it leaves it in doubt
+    drop(open(dir.path()));
+    let store = open(dir.path());
+    assert!(read(&store, &wrong).is_none() && read(&store, &right).is_some());
+}
+
+#[test]
 fn what_was_put_right_meanwhile_stays() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -46,6 +46,15 @@ async fn b04_crash_safe_partials() {
 }
 
 #[tokio::test]
+async fn b04_a_download_that_brought_nothing_leaves_nothing() {
+    let rig = Rig::start().await;
+    let digest = rig.ecr.push_blob(APP, blob(1));
+    rig.ecr.fault(Rule::on(Listener::S3).status(503));
+    assert_eq!(rig.get(&path(APP, &digest)).await.status.as_u16(), 502);
+    rig.settle().await;
+}
+
+#[tokio::test]
 async fn b04_a_restarted_daemon_finishes_what_it_had_begun_and_leaves_no_orphan() {
     let mut rig = Rig::start().await;
     let digest = rig.ecr.push_blob(APP, blob(1));
