@@ -40,6 +40,13 @@ struct ManifestRecord {
     content: Option<String>,
 }
 
+impl ManifestRecord {
+    /// What the bytes of the manifest `digest` are kept under.
+    fn content(&self, digest: &Digest) -> Option<Digest> {
+        self.content.as_ref().map_or_else(|| Some(digest.clone()), |content| content.parse().ok())
+    }
+}
+
 #[derive(Default, Serialize, Deserialize)]
 struct TagRecord {
     entries: Vec<TagRecordEntry>,
@@ -83,10 +90,8 @@ impl BlobStore {
         let Some(record) = self.get::<ManifestRecord>(&manifest_key(repository, digest))? else {
             return Ok(None);
         };
-        let content = match record.content {
-            Some(content) => content.parse().map_err(io::Error::other)?,
-            None => digest.clone(),
-        };
+        let content =
+            record.content(digest).ok_or_else(|| io::Error::other("a record of a manifest names no digest"))?;
         let Some(reader) = self.read(&content)? else {
             return Ok(None);
         };
@@ -94,9 +99,15 @@ impl BlobStore {
         io::Read::read_to_end(&mut &*reader.file, &mut bytes)?;
         let manifest = Manifest::named(record.media_type, Bytes::from(bytes), digest);
         if manifest.is_none() {
-            self.quarantine(&content, &reader.file);
+            self.quarantine(&content, Some(&reader.file));
         }
         Ok(manifest)
+    }
+
+    /// What the bytes of a manifest are kept under that `repository` was seen to have.
+    pub(super) fn manifest_content(&self, repository: &Repository, digest: &Digest) -> io::Result<Option<Digest>> {
+        let record = self.get::<ManifestRecord>(&manifest_key(repository, digest))?;
+        Ok(record.and_then(|record| record.content(digest)))
     }
 
     /// Keeps what a tag points to for clients that accept `accept`.
@@ -252,11 +263,13 @@ pub(super) fn content_of(record: &Record) -> Option<(Digest, Option<Registry>)> 
     Some((digest, said.from.and_then(|from| from.parse().ok())))
 }
 
-/// A record of a manifest: of which repository, which, and of what type.
-pub(super) fn manifest_of(record: &Record) -> Option<(Repository, Digest, MediaType)> {
+/// A record of a manifest: of which repository, which, of what type, and what its bytes are kept under.
+pub(super) fn manifest_of(record: &Record) -> Option<(Repository, Digest, MediaType, Digest)> {
     let (repository, digest) = record.key.strip_prefix("manifest ")?.split_once('@')?;
     let said = ManifestRecord::deserialize(&record.metadata).ok()?;
-    Some((repository.parse().ok()?, digest.parse().ok()?, said.media_type))
+    let digest = digest.parse().ok()?;
+    let content = said.content(&digest)?;
+    Some((repository.parse().ok()?, digest, said.media_type, content))
 }
 
 /// A record of a tag: of which repository, which, and the manifests each kind of client was last shown.
