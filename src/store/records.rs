@@ -2,7 +2,10 @@
 //!
 //! A record is written when its fact changes, never when it is merely confirmed: the index only grows per update.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use cacache::{Integrity, WriteOpts, index};
@@ -185,6 +188,11 @@ impl BlobStore {
     ) -> io::Result<()> {
         let record = ContentRecord { from: Some(from.to_string()) };
         self.put(changing, &content_key(digest), digest, size, &record)
+    }
+
+    /// The file of that record.
+    pub(super) fn content_bucket(&self, digest: &Digest) -> PathBuf {
+        buckets::bucket(self.dir(), &content_key(digest))
     }
 
     /// Writes a record, unless the same one is there.

@@ -544,6 +544,24 @@ fn garbage_is_what_nothing_refers_to_and_nobody_reads() {
 }
 
 #[test]
+fn an_index_that_cannot_be_cleaned_does_not_stop_the_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = limited(dir.path(), 100_000);
+    let (gone, _) = image(&store, 1);
+    tag(&store, "gone", &gone);
+    fs::remove_file(store.path(&gone.descriptor.digest)).unwrap();
+    assert!(read(&store, &gone.descriptor.digest).is_none());
+    // its record lies elsewhere, and where it would be deleted is what cannot be
+    let bucket = super::index::bucket(dir.path(), &super::records::tag_key(&repository(), &"gone".parse().unwrap()));
+    fs::rename(&bucket, bucket.with_file_name("f".repeat(36))).unwrap();
+    fs::create_dir(&bucket).unwrap();
+    let blobs = [put(&store, 3, 60_000), put(&store, 4, 60_000)];
+    assert!(store.drop_dead_records().is_err());
+    store.sweep().unwrap();
+    assert!(!has(&store, &blobs[0]), "it is over its limit");
+}
+
+#[test]
 fn a_folder_full_of_rubbish_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let blob = put(&open(dir.path()), 1, 5000);
