@@ -178,6 +178,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one extent is one range")]
     fn a_line_that_was_cut_short_is_passed_over_wherever_it_was_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("staging");
