@@ -164,6 +164,7 @@ async fn b13_the_order_of_reading_survives_a_restart() {
     let paths = push(&rig, 4);
     for path in [&paths[0], &paths[1], &paths[0]] {
         is_hit(&rig, path).await;
+        rig.settle().await;
     }
     rig.daemon.signal("TERM");
     rig.daemon.wait().await;
