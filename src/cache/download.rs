@@ -89,7 +89,15 @@ impl Drop for Over {
 async fn begin(fill: &Arc<Fill>, shared: &Arc<Shared>, size: Option<u64>) -> Result<Option<Download>, Error> {
     // another download may have finished between the look into the store and this one's start
     let (store, digest) = (shared.store.clone(), fill.digest.clone());
-    if let Some(reader) = look(move || store.read(&digest)).await {
+    let found = look(move || {
+        let found = store.read(&digest)?;
+        if found.is_some() {
+            // what rests of it is of no use to anybody any more
+            store.drop_partial(&digest);
+        }
+        Ok(found)
+    });
+    if let Some(reader) = found.await {
         fill.publish_file(Arc::clone(&reader.file));
         fill.publish(0..reader.size);
         fill.verified(reader.size);

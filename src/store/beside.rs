@@ -54,13 +54,14 @@ impl BlobStore {
     }
 
     /// Takes content out of the reach of readers whose `file` is not what its name says, and keeps it for a while. Nothing is
-    /// done if another file lies there by now: somebody has put it right.
-    pub(super) fn quarantine(&self, digest: &Digest, file: &File) {
+    /// done if another file lies there by now: somebody has put it right. Without `file`, it could not even be opened.
+    pub(super) fn quarantine(&self, digest: &Digest, file: Option<&File>) {
         let (path, to) = (self.path(digest), self.quarantine_path(digest));
         let changing = self.changing();
         let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let there = fs::metadata(&path).map(inode);
-        if there.is_ok_and(|there| file.metadata().map(inode).is_ok_and(|wrong| wrong != there)) {
+        let wrong = file.and_then(|file| file.metadata().map(inode).ok());
+        if there.is_ok_and(|there| wrong.is_some_and(|wrong| wrong != there)) {
             return;
         }
         self.table().remove(digest);
@@ -79,7 +80,7 @@ impl BlobStore {
         }
         self.remove_content_record(&changing, digest);
         // its day begins now; one that keeps its time goes with the next sweep
-        let _ = file.set_modified(SystemTime::now());
+        let _ = file.map(|file| file.set_modified(SystemTime::now()));
     }
 }
 

@@ -216,11 +216,15 @@ impl BlobStore {
             },
         );
         drop(changing);
-        match folder::sync(parent) {
-            // swept already
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            synced => synced,
+        // a power cut before this is as if it had never come; after it, both are there
+        for path in [self.content_bucket(digest).as_path(), parent] {
+            match folder::sync(path) {
+                // swept already
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced?,
+            }
         }
+        Ok(())
     }
 
     /// Forgets content whose file is not what it was, unless somebody has put it right meanwhile.

@@ -15,8 +15,10 @@ use crate::oci::{Digest, Registry};
 const SOON: Duration = Duration::from_mins(10);
 /// Content that was verified so lately is not read again for a second question: it is only popular.
 const LATELY: Duration = Duration::from_hours(1);
-/// A second of hashing. Nobody waits longer for a mere suspicion; the scrub comes by.
+/// A second of hashing. Nobody waits longer for what a crash may have broken; the scrub comes by.
 const WAITED_FOR: u64 = 1 << 30;
+/// A blink. Who asks again is mostly the next of many, not one that found it wrong, and does not wait longer.
+const WAITED_FOR_IF_ASKED_AGAIN: u64 = 64 << 20;
 
 /// What is known of one content.
 #[derive(Clone, Debug)]
@@ -52,12 +54,13 @@ impl Held {
     pub(super) fn doubt(&self, changed_at: SystemTime, is_only: bool, now: SystemTime) -> Doubt {
         let is_within = |at: SystemTime, limit| now.duration_since(at).is_ok_and(|age| age < limit);
         let is_asked_again = is_only && is_within(self.read_at, SOON) && !is_within(self.verified_at, LATELY);
-        match (changed_at == self.changed_at, is_asked_again || self.is_from_a_crash()) {
-            (false, _) => Doubt::Now,
-            (true, true) if self.size <= WAITED_FOR => Doubt::Now,
-            (true, true) => Doubt::Meanwhile,
-            (true, false) => Doubt::None,
-        }
+        let waited_for = match (self.is_from_a_crash(), is_asked_again) {
+            _ if changed_at != self.changed_at => return Doubt::Now,
+            (true, _) => WAITED_FOR,
+            (false, true) => WAITED_FOR_IF_ASKED_AGAIN,
+            (false, false) => return Doubt::None,
+        };
+        if self.size <= waited_for { Doubt::Now } else { Doubt::Meanwhile }
     }
 
     /// Whether it was not verified since a daemon died.
@@ -199,8 +202,13 @@ mod tests {
         assert_eq!(verified.doubt(changed_at, true, now), Doubt::None, "it was verified just now");
         let crashed = Held { verified_at: SystemTime::UNIX_EPOCH, read_at: hours_ago, ..old.clone() };
         assert_eq!(crashed.doubt(changed_at, false, now), Doubt::Now, "what died may not have written all");
-        let large = Held { size: 10 * WAITED_FOR, ..old };
-        assert_eq!(large.doubt(changed_at, true, now), Doubt::Meanwhile, "nobody waits for so much");
+        let large = Held { size: WAITED_FOR, ..crashed };
+        assert_eq!(large.doubt(changed_at, true, now), Doubt::Now, "that is worth a second");
+        let larger = Held { size: 10 * WAITED_FOR, ..large };
+        assert_eq!(larger.doubt(changed_at, true, now), Doubt::Meanwhile, "nobody waits for so much");
+        let popular = Held { size: 200 << 20, ..old };
+        assert_eq!(popular.doubt(changed_at, true, now), Doubt::Meanwhile, "the next of many does not wait");
+        assert_eq!(popular.doubt(now, true, now), Doubt::Now, "somebody changed the file, however large");
     }
 
     #[test]

@@ -84,9 +84,9 @@ pub(super) fn create_private(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Makes a rename in `dir` outlast a power cut.
-pub(super) fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Makes what a file says, or a rename in a folder, outlast a power cut.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 pub(super) fn io_error(path: &Path, source: io::Error) -> OpenError {

@@ -43,10 +43,10 @@ impl BlobStore {
     /// many manifests went.
     pub(super) fn drop_dead_records(&self) -> io::Result<(Catalog, u64)> {
         let (mut catalog, mut dead, mut manifests) = (self.catalog(), Vec::new(), 0);
-        catalog.manifests.retain(|(repository, digest), _| {
-            let is_here = self.table().contains(digest);
+        catalog.manifests.retain(|(repository, digest), kept| {
+            let is_here = self.table().contains(&kept.content);
             if !is_here {
-                dead.push(records::manifest_key(repository, digest));
+                dead.push((records::manifest_key(repository, digest), Some(kept.content.clone())));
                 manifests += 1;
             }
             is_here
@@ -55,18 +55,17 @@ impl BlobStore {
             // the older ones behind them are of use only beside them
             let mut points = digests.iter().map(|digest| (repository.clone(), digest.clone()));
             if !points.any(|manifest| catalog.manifests.contains_key(&manifest)) {
-                dead.push(records::tag_key(repository, tag));
+                dead.push((records::tag_key(repository, tag), None));
             }
         }
         walk::records(&self.inner().dir, &mut |record| {
             let content = records::content_of(&record).filter(|(digest, _)| !self.table().contains(digest));
-            dead.extend(content.map(|(digest, _)| records::content_key(&digest)));
+            dead.extend(content.map(|(digest, _)| (records::content_key(&digest), Some(digest))));
         });
-        for key in dead {
+        for (key, content) in dead {
             let changing = self.changing();
             // placed since: content goes in with its record, or before that of its manifest
-            let digest = key.rsplit([' ', '@']).next().and_then(|digest| digest.parse().ok());
-            if !digest.is_some_and(|digest: Digest| self.table().contains(&digest)) {
+            if !content.is_some_and(|content| self.table().contains(&content)) {
                 self.remove_record(&changing, &key)?;
             }
         }
@@ -75,8 +74,8 @@ impl BlobStore {
 
     fn unreferred(&self, catalog: Catalog) -> Vec<Digest> {
         let mut referred = HashSet::new();
-        for (_, digest) in catalog.manifests.into_keys() {
-            self.reach(digest, &mut referred);
+        for kept in catalog.manifests.into_values() {
+            self.reach(kept.content, &mut referred);
         }
         let now = SystemTime::now();
         let is_quiet = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age >= UNDER_WAY);

@@ -67,10 +67,18 @@ pub struct Removed {
     pub bytes: u64,
 }
 
+/// What is known of a manifest.
+#[derive(Debug)]
+pub(super) struct Kept {
+    media_type: MediaType,
+    /// what its bytes are kept under: not its own digest, if it is a signed one of schema 1
+    pub(super) content: Digest,
+}
+
 /// All records of manifests and tags.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
-    pub(super) manifests: BTreeMap<(Repository, Digest), MediaType>,
+    pub(super) manifests: BTreeMap<(Repository, Digest), Kept>,
     pub(super) tags: BTreeMap<(Repository, Tag), Vec<Digest>>,
 }
 
@@ -79,6 +87,12 @@ impl Catalog {
     fn tags_of<'a>(&'a self, repository: &'a Repository, digest: &'a Digest) -> impl Iterator<Item = &'a Tag> {
         let tags = self.tags.iter().filter(move |((of, _), digests)| of == repository && digests.contains(digest));
         tags.map(|((_, tag), _)| tag)
+    }
+
+    /// What the bytes of a manifest are kept under.
+    fn content(&self, repository: &Repository, digest: &Digest) -> Digest {
+        let kept = self.manifests.get(&(repository.clone(), digest.clone()));
+        kept.map_or(digest, |kept| &kept.content).clone()
     }
 }
 
@@ -92,36 +106,37 @@ impl BlobStore {
                 tags.entry((repository, digest)).or_default().push(tag.clone());
             }
         }
-        let here: Vec<_> = catalog.manifests.iter().filter(|((_, digest), _)| self.table().contains(digest)).collect();
+        let here: Vec<_> = catalog.manifests.iter().filter(|(_, kept)| self.table().contains(&kept.content)).collect();
         let mut children = HashSet::new();
-        for ((repository, digest), _) in &here {
-            children.extend(self.referred(digest).manifests.into_iter().map(|child| (repository.clone(), child)));
+        for ((repository, _), kept) in &here {
+            children
+                .extend(self.referred(&kept.content).manifests.into_iter().map(|child| (repository.clone(), child)));
         }
         let mut images = Vec::new();
-        for ((repository, digest), media_type) in here {
+        for ((repository, digest), kept) in here {
             let tags = tags.remove(&(repository, digest)).unwrap_or_default();
             if tags.is_empty() && children.contains(&(repository.clone(), digest.clone())) {
                 continue;
             }
-            images.extend(self.image(repository, tags, digest, media_type));
+            images.extend(self.image(repository, tags, digest, kept));
         }
         Ok(images)
     }
 
-    fn image(&self, repository: &Repository, tags: Vec<Tag>, digest: &Digest, kind: &MediaType) -> Option<Image> {
+    fn image(&self, repository: &Repository, tags: Vec<Tag>, digest: &Digest, kept: &Kept) -> Option<Image> {
         let mut reached = HashSet::new();
-        self.reach(digest.clone(), &mut reached);
-        let is_complete = self.is_complete(digest);
+        self.reach(kept.content.clone(), &mut reached);
+        let is_complete = self.is_complete(&kept.content);
         let table = self.table();
         let here = || reached.iter().filter_map(|digest| table.get(digest));
         Some(Image {
             repository: repository.clone(),
             tags,
             digest: digest.clone(),
-            media_type: kind.clone(),
+            media_type: kept.media_type.clone(),
             size: here().map(|held| held.size).sum(),
             is_complete,
-            is_pinned: table.pinned.contains(digest),
+            is_pinned: table.pinned.contains(&kept.content),
             read_at: here().map(|held| held.read_at).max()?,
         })
     }
@@ -185,7 +200,7 @@ impl BlobStore {
         }
         let mut reached = HashSet::new();
         for digest in &goes {
-            self.reach((*digest).clone(), &mut reached);
+            self.reach(catalog.content(repository, digest), &mut reached);
         }
         self.drop_reached(repository, catalog, &goes, &reached).map(Some)
     }
@@ -203,11 +218,14 @@ impl BlobStore {
         // a child stays if it has a tag, or an index that stays has it
         let stays = |catalog: &Catalog, digest: &Digest| {
             let has_tag = catalog.tags_of(repository, digest).next().is_some();
-            let indexes = catalog.manifests.keys().filter(|(of, index)| of == repository && !goes.contains(&index));
-            has_tag || indexes.into_iter().any(|(_, index)| self.referred(index).manifests.contains(digest))
+            let mut others =
+                catalog.manifests.iter().filter(|((of, other), _)| of == repository && !goes.contains(&other));
+            has_tag || others.any(|(_, kept)| self.referred(&kept.content).manifests.contains(digest))
         };
-        let records = catalog.manifests.keys().filter(|(of, digest)| of == repository && reached.contains(digest));
-        let records: Vec<(Repository, Digest)> = records.cloned().collect();
+        let of_here = catalog.manifests.iter().filter(|((of, _), _)| of == repository);
+        let records = of_here.filter(|(_, kept)| reached.contains(&kept.content)).map(|(name, _)| name.clone());
+        let records: Vec<(Repository, Digest)> = records.collect();
+        let contents: HashSet<Digest> = goes.iter().map(|digest| catalog.content(repository, digest)).collect();
         for (_, digest) in records {
             if goes.contains(&&digest) || !stays(&catalog, &digest) {
                 self.remove_record(&self.changing(), &records::manifest_key(repository, &digest))?;
@@ -216,11 +234,11 @@ impl BlobStore {
             }
         }
         let mut kept = HashSet::new();
-        for (_, digest) in catalog.manifests.into_keys() {
-            self.reach(digest, &mut kept);
+        for stays in catalog.manifests.into_values() {
+            self.reach(stays.content, &mut kept);
         }
         for digest in reached.difference(&kept) {
-            let is_manifest = goes.contains(&digest) || !self.referred(digest).blobs.is_empty();
+            let is_manifest = contents.contains(digest) || !self.referred(digest).blobs.is_empty();
             if let Some(bytes) = self.evict(digest, "its image was removed") {
                 removed.bytes += bytes;
                 removed.blobs += u64::from(!is_manifest);
@@ -233,8 +251,8 @@ impl BlobStore {
     pub(super) fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::default();
         walk::records(&self.inner().dir, &mut |record| {
-            if let Some((repository, digest, media_type)) = records::manifest_of(&record) {
-                catalog.manifests.insert((repository, digest), media_type);
+            if let Some((repository, digest, media_type, content)) = records::manifest_of(&record) {
+                catalog.manifests.insert((repository, digest), Kept { media_type, content });
             } else if let Some((repository, tag, digests)) = records::tag_of(&record) {
                 catalog.tags.insert((repository, tag), digests);
             }

@@ -1,7 +1,8 @@
 //! [`Journal`]: which bytes of a staging file are there, on disk beside it.
 //!
 //! Lines of text, appended after the bytes they tell of: a process that is killed loses neither. A machine that stops may lose
-//! bytes whose line it kept, so a journal from before the last boot counts only when its writer had said `synced`.
+//! bytes whose line it kept, so a journal from before the last boot counts only when its writer had said `synced`. A line that a
+//! full disk or a death cut short does not end in [`WHOLE`], and the next one begins anew: it is passed over.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -15,6 +16,9 @@ use crate::oci::Repository;
 
 /// What tells one boot of the machine from another; without it, every journal is as from before.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What a line ends in that was written to its end.
+const WHOLE: char = '.';
 
 #[derive(Debug)]
 pub(super) struct Journal(File);
@@ -41,7 +45,7 @@ impl Journal {
     /// Starts the journal of the staging file `path`, of which `there` is there.
     pub(super) fn open(path: &Path, from: &Repository, there: &There) -> io::Result<Self> {
         let (path, fresh) = (beside(path), beside(path).with_extension("new"));
-        let mut text = format!("boot {}\nfrom {from}\n", boot());
+        let mut text = format!("boot {}\nfrom {from}", boot());
         text.extend(there.size.map(size_line));
         text.extend(there.extents.iter().map(line));
         let mut options = OpenOptions::new();
@@ -54,18 +58,26 @@ impl Journal {
 
     /// More bytes are there.
     pub(super) fn there(&self, extent: Range<u64>) -> io::Result<()> {
-        (&self.0).write_all(line(&extent).as_bytes())
+        self.append(&line(&extent))
     }
 
     /// The whole has this size.
     pub(super) fn size(&self, size: u64) -> io::Result<()> {
-        (&self.0).write_all(size_line(size).as_bytes())
+        self.append(&size_line(size))
     }
 
     /// All bytes that are there are on the disk.
     pub(super) fn synced(&self) -> io::Result<()> {
-        (&self.0).write_all(b"synced\n")?;
+        self.append(&whole("synced"))?;
         self.0.sync_data()
+    }
+
+    /// Writes a line at once or not at all: its rest must not come after a line of somebody else.
+    fn append(&self, line: &str) -> io::Result<()> {
+        match (&self.0).write(line.as_bytes())? {
+            written if written == line.len() => Ok(()),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
     }
 }
 
@@ -77,11 +89,15 @@ impl There {
 }
 
 fn size_line(size: u64) -> String {
-    format!("size {size}\n")
+    whole(&format!("size {size}"))
 }
 
 fn line(extent: &Range<u64>) -> String {
-    format!("{} {}\n", extent.start, extent.end)
+    whole(&format!("{} {}", extent.start, extent.end))
+}
+
+fn whole(words: &str) -> String {
+    format!("\n{words}{WHOLE}")
 }
 
 /// What the journal of the staging file `path` says; `None` when there is none that can be used.
@@ -95,13 +111,11 @@ pub(super) fn remove(path: &Path) {
 }
 
 fn parse(text: &str, boot: &str) -> Option<Entry> {
-    // a line without its end was being written when the process died
-    let whole = &text[..=text.rfind('\n')?];
-    let mut lines = whole.lines();
+    let mut lines = text.lines();
     let same_boot = lines.next()?.strip_prefix("boot ")? == boot && !boot.is_empty();
     let from = lines.next()?.strip_prefix("from ")?.parse().ok()?;
     let (mut extents, mut size, mut synced) = (Vec::<Range<u64>>::new(), None, same_boot);
-    for line in lines {
+    for line in lines.filter_map(|line| line.strip_suffix(WHOLE)) {
         if let Some(number) = line.strip_prefix("size ") {
             size = Some(number.parse().ok()?);
             continue;
@@ -142,7 +156,7 @@ fn beside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    const FROM: &str = "boot a\nfrom registry.test/app\n";
+    const FROM: &str = "boot a\nfrom registry.test/app";
 
     #[track_caller]
     fn check(lines: &str, boot: &str, want: Option<(&[Range<u64>], bool)>) {
@@ -158,19 +172,39 @@ mod tests {
     #[expect(clippy::single_range_in_vec_init, reason = "one extent is one range")]
     fn what_is_there_is_read_back() {
         check("", "a", Some((&[], true)));
-        check("0 5\n5 9\n", "a", Some((&[0..9], true)));
-        check("20 30\n0 5\n4 9\n", "a", Some((&[0..9, 20..30], true)));
-        check("0 5\n5 9", "a", Some((&[0..5], true)));
-        check("0 5\nrubbish\n", "a", None);
+        check("\n0 5.\n5 9.", "a", Some((&[0..9], true)));
+        check("\n20 30.\n0 5.\n4 9.", "a", Some((&[0..9, 20..30], true)));
+        check("\n0 5.\nrubbish.", "a", None);
+    }
+
+    #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one extent is one range")]
+    fn a_line_that_was_cut_short_is_passed_over_wherever_it_was_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("staging");
+        for lost in [size_line(1234), line(&(100..345)), whole("synced")] {
+            for cut in 0..lost.len() {
+                let journal = Journal::open(&path, &"registry.test/app".parse().unwrap(), &There::default()).unwrap();
+                journal.size(99).unwrap();
+                (&journal.0).write_all(&lost.as_bytes()[..cut]).unwrap();
+                // written when there was room again
+                journal.there(20..30).unwrap();
+                let there = read(&path).unwrap().there;
+                assert_eq!(there, There { size: Some(99), extents: [20..30].into() }, "{cut} of {lost:?}");
+                // and where the process died of it
+                (&journal.0).write_all(&lost.as_bytes()[..cut]).unwrap();
+                assert_eq!(read(&path).unwrap().there, there, "{cut} of {lost:?}");
+            }
+        }
     }
 
     #[test]
     #[expect(clippy::single_range_in_vec_init, reason = "one extent is one range")]
     fn after_another_boot_only_what_was_synced_counts() {
-        check("0 5\n", "b", Some((&[0..5], false)));
-        check("0 5\nsynced\n", "b", Some((&[0..5], true)));
-        check("0 5\nsynced\n5 9\n", "b", Some((&[0..9], false)));
-        check("0 5\n", "", Some((&[0..5], false)));
+        check("\n0 5.", "b", Some((&[0..5], false)));
+        check("\n0 5.\nsynced.", "b", Some((&[0..5], true)));
+        check("\n0 5.\nsynced.\n5 9.", "b", Some((&[0..9], false)));
+        check("\n0 5.", "", Some((&[0..5], false)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlobStore, index::Record, records};
+use super::{BlobStore, index::Record};
 use crate::oci::{Digest, Reference, Repository, Tag};
 
 /// An image that stays.
@@ -89,8 +89,8 @@ impl BlobStore {
             Reference::Tag(tag) => self.tag_digests(repository, tag)?,
         };
         for digest in digests {
-            let is_known = self.get::<serde_json::Value>(&records::manifest_key(repository, &digest))?.is_some();
-            if is_known && self.table().contains(&digest) {
+            let content = self.manifest_content(repository, &digest)?;
+            if content.is_some_and(|content| self.table().contains(&content)) {
                 return Ok(Some(digest));
             }
         }
@@ -116,7 +116,10 @@ impl BlobStore {
             };
             let roots = if tagged.is_empty() { vec![pin.digest.clone()] } else { tagged };
             for root in roots {
-                self.reach(root, &mut pinned);
+                // what is not known yet will mostly be kept under its own name
+                let content = self.manifest_content(&pin.repository, &root).ok().flatten();
+                self.reach(content.unwrap_or_else(|| root.clone()), &mut pinned);
+                pinned.insert(root);
             }
         }
         self.table().pinned = pinned;

@@ -2,7 +2,10 @@
 //!
 //! A record is written when its fact changes, never when it is merely confirmed: the index only grows per update.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use cacache::{Integrity, WriteOpts, index};
@@ -38,6 +41,13 @@ struct ManifestRecord {
     /// the digest its bytes are kept under, when they have another one: signed manifests of schema 1
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<String>,
+}
+
+impl ManifestRecord {
+    /// What the bytes of the manifest `digest` are kept under.
+    fn content(&self, digest: &Digest) -> Option<Digest> {
+        self.content.as_ref().map_or_else(|| Some(digest.clone()), |content| content.parse().ok())
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -83,10 +93,8 @@ impl BlobStore {
         let Some(record) = self.get::<ManifestRecord>(&manifest_key(repository, digest))? else {
             return Ok(None);
         };
-        let content = match record.content {
-            Some(content) => content.parse().map_err(io::Error::other)?,
-            None => digest.clone(),
-        };
+        let content =
+            record.content(digest).ok_or_else(|| io::Error::other("a record of a manifest names no digest"))?;
         let Some(reader) = self.read(&content)? else {
             return Ok(None);
         };
@@ -94,9 +102,15 @@ impl BlobStore {
         io::Read::read_to_end(&mut &*reader.file, &mut bytes)?;
         let manifest = Manifest::named(record.media_type, Bytes::from(bytes), digest);
         if manifest.is_none() {
-            self.quarantine(&content, &reader.file);
+            self.quarantine(&content, Some(&reader.file));
         }
         Ok(manifest)
+    }
+
+    /// What the bytes of a manifest are kept under that `repository` was seen to have.
+    pub(super) fn manifest_content(&self, repository: &Repository, digest: &Digest) -> io::Result<Option<Digest>> {
+        let record = self.get::<ManifestRecord>(&manifest_key(repository, digest))?;
+        Ok(record.and_then(|record| record.content(digest)))
     }
 
     /// Keeps what a tag points to for clients that accept `accept`.
@@ -176,6 +190,11 @@ impl BlobStore {
         self.put(changing, &content_key(digest), digest, size, &record)
     }
 
+    /// The file of that record.
+    pub(super) fn content_bucket(&self, digest: &Digest) -> PathBuf {
+        buckets::bucket(self.dir(), &content_key(digest))
+    }
+
     /// Writes a record, unless the same one is there.
     pub(super) fn put(
         &self,
@@ -252,11 +271,13 @@ pub(super) fn content_of(record: &Record) -> Option<(Digest, Option<Registry>)> 
     Some((digest, said.from.and_then(|from| from.parse().ok())))
 }
 
-/// A record of a manifest: of which repository, which, and of what type.
-pub(super) fn manifest_of(record: &Record) -> Option<(Repository, Digest, MediaType)> {
+/// A record of a manifest: of which repository, which, of what type, and what its bytes are kept under.
+pub(super) fn manifest_of(record: &Record) -> Option<(Repository, Digest, MediaType, Digest)> {
     let (repository, digest) = record.key.strip_prefix("manifest ")?.split_once('@')?;
     let said = ManifestRecord::deserialize(&record.metadata).ok()?;
-    Some((repository.parse().ok()?, digest.parse().ok()?, said.media_type))
+    let digest = digest.parse().ok()?;
+    let content = said.content(&digest)?;
+    Some((repository.parse().ok()?, digest, said.media_type, content))
 }
 
 /// A record of a tag: of which repository, which, and the manifests each kind of client was last shown.

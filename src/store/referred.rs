@@ -36,7 +36,7 @@ fn parse(bytes: &[u8]) -> Referred {
 }
 
 impl BlobStore {
-    /// What the manifest of this digest refers to, if it is here.
+    /// What the manifest refers to whose bytes are kept under this digest, if it is here.
     pub(super) fn referred(&self, manifest: &Digest) -> Referred {
         let is_small = self.table().get(manifest).is_some_and(|held| held.size <= MOST);
         if !is_small {
@@ -45,7 +45,7 @@ impl BlobStore {
         fs::read(self.path(manifest)).map(|bytes| parse(&bytes)).unwrap_or_default()
     }
 
-    /// Adds the manifest `root` and all that it refers to, here or not, to `reached`.
+    /// Adds the manifest whose bytes are kept under `root`, and all that it refers to, here or not, to `reached`.
     pub(super) fn reach(&self, root: Digest, reached: &mut HashSet<Digest>) {
         let mut open = vec![root];
         while let Some(manifest) = open.pop() {

@@ -126,7 +126,7 @@ impl BlobStore {
                         self.scrub_state().under_way = Some(verifying);
                     }
                 }
-                Err(error) => self.unreadable(&verifying, &error),
+                Err(error) => self.unreadable(&verifying.digest, Some(&verifying.file), &error),
             }
             // an object of no bytes is work, too
             left = left.saturating_sub(1);
@@ -173,7 +173,7 @@ impl BlobStore {
         match verifying.step(u64::MAX) {
             Ok(_) => self.judge(verifying),
             Err(error) => {
-                self.unreadable(&verifying, &error);
+                self.unreadable(&verifying.digest, Some(&verifying.file), &error);
                 false
             }
         }
@@ -187,7 +187,7 @@ impl BlobStore {
     /// Whether what was read to the end is right; if not, it is in quarantine when this returns.
     fn judge(&self, Verifying { digest, file, changed_at: before, verifier, .. }: Verifying) -> bool {
         if verifier.finish() != digest {
-            self.quarantine(&digest, &file);
+            self.quarantine(&digest, Some(&file));
             return false;
         }
         // what was changed since it was read stays in doubt
@@ -201,7 +201,7 @@ impl BlobStore {
     }
 
     /// A disk that does not give bytes back has lost them.
-    fn unreadable(&self, Verifying { digest, file, .. }: &Verifying, error: &io::Error) {
+    fn unreadable(&self, digest: &Digest, file: Option<&File>, error: &io::Error) {
         tracing::warn!(%digest, %error, "cached content cannot be read");
         self.quarantine(digest, file);
     }
@@ -226,7 +226,12 @@ impl BlobStore {
             match Verifying::start(self, &digest) {
                 Ok(verifying) => return Some(verifying),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.discard(&digest, "its file is gone"),
-                // often the process has too many files open: later
+                // the disk itself says so
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                    self.unreadable(&digest, None, &error);
+                }
+                // says nothing of the content: often the process has too many files open. It is due again when the list is made
+                // anew; at the front, one that can never be opened would keep all others waiting
                 Err(error) => {
                     tracing::warn!(%digest, %error, "cached content cannot be opened to be verified");
                     return None;

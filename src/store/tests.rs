@@ -518,6 +518,48 @@ fn an_image_is_removed_with_what_nothing_else_refers_to() {
     assert_eq!(store.used(), du(dir.path()));
 }
 
+/// A signed manifest of schema 1 of one layer; it is named by what it signs, not by its bytes.
+fn signed_image(store: &BlobStore, seed: u8) -> (Manifest, Digest) {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let layer = put(store, seed, 9000);
+    let open = format!("{{\n   \"schemaVersion\": 1,\n   \"fsLayers\": [{{\"blobSum\": \"{layer}\"}}]");
+    let header = format!("{{\"formatLength\":{},\"formatTail\":\"Cn0\"}}", open.len());
+    let header = URL_SAFE_NO_PAD.encode(header);
+    let signed = format!("{open},\n   \"signatures\": [{{\"signature\": \"x\", \"protected\": \"{header}\"}}]\n}}");
+    let kind = MediaType::new("application/vnd.docker.distribution.manifest.v1+prettyjws");
+    let manifest = Manifest::new(kind, signed.into());
+    assert_ne!(manifest.descriptor.digest, Digest::of(&manifest.bytes), "it has two names");
+    store.put_manifest(&repository(), &manifest).unwrap();
+    (manifest, layer)
+}
+
+#[test]
+fn a_signed_manifest_is_an_image_as_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = limited(dir.path(), 1_000_000);
+    let (manifest, layer) = signed_image(&store, 1);
+    let name = &manifest.descriptor.digest;
+    tag(&store, "signed", &manifest);
+    let [image] = &store.images().unwrap()[..] else { panic!("it is listed") };
+    assert_eq!((&image.digest, image.is_complete, image.tags.len()), (name, true, 1));
+    assert!(image.size > 9000);
+    age(&store, &layer, DAY, Duration::ZERO);
+    let removed = store.collect_garbage().unwrap();
+    assert_eq!((removed.manifests, removed.blobs, has(&store, &layer)), (0, 0, true));
+    assert_eq!(store.manifest(&repository(), name).unwrap(), Some(manifest.clone()));
+    for pinned in [name.as_str(), "signed"] {
+        assert_eq!(store.pin(&repository(), &reference(pinned), true).unwrap().as_ref(), Some(name));
+        store.make_room(1_000_000).unwrap();
+        assert!(has(&store, &layer) && store.images().unwrap()[0].is_pinned, "{pinned}");
+        assert!(store.remove_image(&repository(), &reference("signed")).is_err());
+        assert!(store.pin(&repository(), &reference(pinned), false).unwrap().is_some());
+    }
+    let removed = store.remove_image(&repository(), &reference("signed")).unwrap().unwrap();
+    assert_eq!((removed.manifests, removed.blobs), (1, 1));
+    assert_eq!((store.images().unwrap(), store.usage().unwrap().objects), (Vec::new(), 0));
+    assert_eq!(store.used(), du(dir.path()));
+}
+
 #[test]
 fn garbage_is_what_nothing_refers_to_and_nobody_reads() {
     let dir = tempfile::tempdir().unwrap();
@@ -537,6 +579,24 @@ fn garbage_is_what_nothing_refers_to_and_nobody_reads() {
     assert_eq!(store.images().unwrap().len(), 1);
     assert!(store.tag(&repository(), &"gone".parse().unwrap(), &Accept::new([])).unwrap().is_empty());
     assert_eq!(store.used(), du(dir.path()));
+}
+
+#[test]
+fn an_index_that_cannot_be_cleaned_does_not_stop_the_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = limited(dir.path(), 100_000);
+    let (gone, _) = image(&store, 1);
+    tag(&store, "gone", &gone);
+    fs::remove_file(store.path(&gone.descriptor.digest)).unwrap();
+    assert!(read(&store, &gone.descriptor.digest).is_none());
+    // its record lies elsewhere, and where it would be deleted is what cannot be
+    let bucket = super::index::bucket(dir.path(), &super::records::tag_key(&repository(), &"gone".parse().unwrap()));
+    fs::rename(&bucket, bucket.with_file_name("f".repeat(36))).unwrap();
+    fs::create_dir(&bucket).unwrap();
+    let blobs = [put(&store, 3, 60_000), put(&store, 4, 60_000)];
+    assert!(store.drop_dead_records().is_err());
+    store.sweep().unwrap();
+    assert!(!has(&store, &blobs[0]), "it is over its limit");
 }
 
 #[test]

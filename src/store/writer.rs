@@ -27,6 +27,8 @@ use crate::oci::{Digest, Repository, Verifier};
 const HASH_CHUNK: u64 = 256 * 1024;
 /// So far the digest may lag behind bytes that come in order for them to wait until it has caught up.
 const MISSED: u64 = 2 * 1024 * 1024;
+/// What a staging file and its journal take of the disk when they are made, and what is put there next.
+const FILES: u64 = 1024 * 1024;
 /// The unit in which `st_blocks` counts, whatever the file system.
 pub(super) const BLOCK: u64 = 512;
 
@@ -90,9 +92,9 @@ impl BlobStore {
     pub fn write(&self, digest: &Digest, from: &Repository) -> io::Result<(BlobWriter, There)> {
         // somebody else writes the same: both go their own way, and the last one in place counts
         if !self.inner().writing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
-            return Ok((self.write_once(digest, from)?, There::default()));
+            return Ok((self.with_room(|| self.write_once(digest, from))?, There::default()));
         }
-        let opened = self.open_staging(digest, from);
+        let opened = self.with_room(|| self.open_staging(digest, from));
         if opened.is_err() {
             self.written(digest);
         }
@@ -122,7 +124,7 @@ impl BlobStore {
     /// Keeps `bytes`, which are of this digest.
     pub(super) fn put_content(&self, digest: &Digest, from: &Repository, bytes: &[u8]) -> Result<(), CommitError> {
         let failed = |source| CommitError::Io { path: self.path(digest), source };
-        let writer = Arc::new(self.write_once(digest, from).map_err(failed)?);
+        let writer = Arc::new(self.with_room(|| self.write_once(digest, from)).map_err(failed)?);
         writer.write_at(0, bytes).map_err(failed)?;
         writer.verify(bytes.len() as u64)?.commit()
     }
@@ -138,6 +140,17 @@ impl BlobStore {
 
     pub(super) fn staging(&self) -> PathBuf {
         self.inner().dir.join("staging")
+    }
+
+    /// Does `open`; on a disk so full that it takes no new file, once more when there is room.
+    fn with_room<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.make_room(FILES)?;
+                open()
+            }
+            opened => opened,
+        }
     }
 
     fn staging_file(&self, path: &Path, anew: bool) -> io::Result<File> {

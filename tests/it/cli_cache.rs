@@ -52,13 +52,15 @@ async fn with_and_without(check: impl AsyncFn(&mut Rig)) {
 }
 
 /// Two images that share a layer, in the cache.
-fn fill(rig: &Rig) {
+async fn fill(rig: &Rig) {
     rig.ecr.push_image(APP, "v1", Image::linux_amd64().layers(1, 50_000).shared_layer(5, 200_000));
     rig.ecr.push_image(WEB, "v2", Image::linux_amd64().seed(2).layers(1, 50_000).shared_layer(5, 200_000));
     for image in [format!("{APP}:v1"), format!("{WEB}:v2")] {
         let output = rig.longshore(&["warm", "-q", &image]);
         assert!(output.status.success(), "{output:?}");
     }
+    // the last bytes are with the client before they are in the cache
+    rig.settle().await;
 }
 
 fn content(rig: &Rig) -> u64 {
@@ -70,7 +72,7 @@ async fn images_are_listed_with_what_a_person_wants_to_know() {
     with_and_without(async |rig| {
         let empty = format!("no image is in the cache {}\n", rig.cache().display());
         assert_eq!(cache(rig, &["ls"]), (Some(0), empty, String::new()));
-        fill(rig);
+        fill(rig).await;
         let digest = rig.ecr.manifest(APP, "v1").map(|bytes| longshore::oci::Digest::of(&bytes)).unwrap();
         let images = json(rig, &["ls", "--json"]);
         let app = images.as_array().unwrap().iter().find(|image| image["repository"] == APP).unwrap();
@@ -94,7 +96,7 @@ async fn images_are_listed_with_what_a_person_wants_to_know() {
 #[tokio::test]
 async fn what_is_read_last_is_listed_first() {
     let rig = Rig::start().await;
-    fill(&rig);
+    fill(&rig).await;
     for (repository, tag) in [(WEB, "v2"), (APP, "v1"), (WEB, "v2")] {
         rig.pull(repository, tag).await;
         assert_eq!(json(&rig, &["ls", "--json"])[0]["repository"], repository);
@@ -115,7 +117,7 @@ async fn an_image_of_which_a_layer_is_missing_is_not_complete() {
 #[tokio::test]
 async fn usage_is_what_du_says() {
     with_and_without(async |rig| {
-        fill(rig);
+        fill(rig).await;
         let usage = json(rig, &["du", "--json"]);
         let du = Command::new("du").args(["-s", "-B1"]).arg(rig.cache()).output().unwrap();
         let du: f64 = text(&du.stdout).split_whitespace().next().unwrap().parse().unwrap();
@@ -141,7 +143,7 @@ async fn usage_is_what_du_says() {
 #[tokio::test]
 async fn what_is_removed_frees_what_only_it_refers_to() {
     with_and_without(async |rig| {
-        fill(rig);
+        fill(rig).await;
         let before = content(rig);
         let image = format!("{APP}:v1");
         let (code, out, err) = cache(rig, &["rm", &image]);
@@ -162,7 +164,7 @@ async fn what_is_removed_frees_what_only_it_refers_to() {
 #[tokio::test]
 async fn a_pinned_image_is_not_removed_until_it_is_unpinned() {
     with_and_without(async |rig| {
-        fill(rig);
+        fill(rig).await;
         let image = format!("{APP}:v1");
         let digest = longshore::oci::Digest::of(&rig.ecr.manifest(APP, "v1").unwrap());
         let pinned = format!("{image}: pinned, {digest}\n");
@@ -203,7 +205,7 @@ async fn pinning_pulls_what_is_not_there() {
 #[tokio::test]
 async fn garbage_is_what_no_image_refers_to() {
     with_and_without(async |rig| {
-        fill(rig);
+        fill(rig).await;
         let nothing = "removed 0 manifests and 0 blobs, freed 0 B\n".to_owned();
         assert_eq!(cache(rig, &["gc"]), (Some(0), nothing, String::new()));
         assert_eq!(json(rig, &["gc", "--json"])["bytes"], 0);
@@ -225,7 +227,7 @@ async fn pinning_pulls_what_is_missing_of_an_image() {
 #[tokio::test]
 async fn damage_is_found_said_and_mended_by_the_next_pull() {
     let mut rig = Rig::start().await;
-    fill(&rig);
+    fill(&rig).await;
     let (code, out, err) = cache(&rig, &["verify"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.starts_with("7 objects, ") && out.ends_with(" kB: nothing is damaged\n"), "{out}");
@@ -260,7 +262,7 @@ fn flip(path: &PathBuf) {
 #[tokio::test]
 async fn names_are_understood_as_in_a_pull_and_mistakes_are_named() {
     let rig = Rig::start().await;
-    fill(&rig);
+    fill(&rig).await;
     let by_address = format!("localhost:{}/{APP}:v1", rig.daemon.address.port());
     assert_eq!(cache(&rig, &["pin", &by_address]).0, Some(0));
     assert_eq!(cache(&rig, &["unpin", "ecr/123456789012/us-east-1/app:v1"]).0, Some(0));

@@ -2,6 +2,11 @@
 
 use std::fs;
 
+use longshore::{
+    oci::{Manifest, MediaType},
+    store::BlobStore,
+};
+
 use super::{S, blob, body_of, path};
 use crate::{
     fake_ecr::{Listener, Rule},
@@ -113,4 +118,21 @@ async fn b04_an_orderly_stop_keeps_what_came() {
     assert!(body_of(&rig, &digest).await == blob(1));
     let sent = rig.ecr.stats().s3_bytes[&digest];
     assert!(sent <= S as u64 / 2 + 8 * MIB, "{sent} bytes for the second half of {S}");
+}
+
+#[tokio::test]
+async fn b04_what_rests_of_a_blob_that_came_another_way_goes() {
+    let mut rig = Rig::start().await;
+    let digest = rig.ecr.push_blob(APP, blob(1));
+    killed_at_half(&mut rig, &digest).await;
+    let store = BlobStore::open(&rig.cache(), None).unwrap();
+    let whole = Manifest::new(MediaType::new("application/octet-stream"), blob(1).into());
+    store.put_manifest(&APP.parse().unwrap(), &whole).unwrap();
+    assert_eq!(store.partials().unwrap().len(), 1);
+    drop(store);
+    rig.restart();
+    rig.settle().await;
+    let staging: Vec<_> = fs::read_dir(rig.cache().join("staging")).unwrap().flatten().collect();
+    assert!(staging.is_empty(), "{staging:?}");
+    assert_eq!(rig.get(&path(APP, &digest)).await.ok().cache(), "hit");
 }

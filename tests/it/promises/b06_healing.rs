@@ -101,6 +101,27 @@ async fn b06_the_scrub_finds_a_flip_without_any_read() {
 }
 
 #[tokio::test]
+async fn b06_content_that_cannot_be_opened_for_a_while_is_not_damaged() {
+    let (rig, path, _) = with_a_blob("[cache]\nscrub_every = \"1s\"").await;
+    for seed in 0..4 {
+        let digest = rig.ecr.push_blob(APP, vec![seed; SIZE]);
+        rig.get(&format!("/v2/{APP}/blobs/{digest}")).await.ok();
+    }
+    rig.settle().await;
+    let id = rig.daemon.id().to_string();
+    let limit = |most: &str| {
+        let set = std::process::Command::new("prlimit").args(["--pid", &id, &format!("--nofile={most}:")]).status();
+        assert!(set.unwrap().success());
+    };
+    limit("4");
+    rig.daemon.wait_for_log("cannot be opened to be verified");
+    limit("1024");
+    let quarantined = fs::read_dir(rig.cache().join("quarantine")).unwrap().count();
+    assert_eq!((rig.content().len(), quarantined), (5, 0), "{}", rig.daemon.log());
+    assert_eq!(rig.get(&path).await.ok().cache(), "hit");
+}
+
+#[tokio::test]
 async fn b06_what_a_crash_may_have_broken_is_verified_first() {
     let (mut rig, path, file) = with_a_blob("").await;
     rig.daemon.kill();

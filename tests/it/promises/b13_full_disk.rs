@@ -10,6 +10,11 @@ use crate::{
 
 /// The rig, its daemon on a cache folder of so many MiB; `None` where the tests may not mount.
 async fn on_a_small_disk(mebibytes: u64) -> Option<Rig> {
+    on_a_disk(&format!("size={mebibytes}m")).await
+}
+
+/// The same with any options of such a disk.
+async fn on_a_disk(options: &str) -> Option<Rig> {
     let mut rig = Rig::with("[cache]\nmax_size = \"1GB\"\nmin_free = \"0B\"").await;
     let tried = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).status().unwrap();
     if !tried.success() {
@@ -18,7 +23,7 @@ async fn on_a_small_disk(mebibytes: u64) -> Option<Rig> {
     }
     rig.daemon.kill();
     let mut command = program("unshare", &rig.ecr, rig.dir.path());
-    let script = format!("mount -t tmpfs -o size={mebibytes}m none {} && exec \"$0\" \"$@\"", rig.cache().display());
+    let script = format!("mount -t tmpfs -o {options} none {} && exec \"$0\" \"$@\"", rig.cache().display());
     command.args(["-m", "/bin/sh", "-c", &script, env!("CARGO_BIN_EXE_longshore")]);
     command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
     rig.daemon = Daemon::spawn(command, "debug");
@@ -75,4 +80,22 @@ async fn b13_room_is_made_for_what_is_asked_for() {
     rig.daemon.wait_for_log("a blob is kept");
     assert!(rig.get(&path(APP, &new)).await.ok().body.unwrap() == blob(2));
     assert_eq!(rig.get(&path(APP, &new)).await.ok().cache(), "hit");
+}
+
+#[tokio::test]
+async fn b13_room_is_made_on_a_disk_that_takes_no_new_file() {
+    let Some(rig) = on_a_disk("size=40m,nr_inodes=200").await else { return };
+    let digests: Vec<_> = (0..6).map(|seed| rig.ecr.push_blob(APP, vec![seed; 1_000_000])).collect();
+    let (new, old) = digests.split_last().unwrap();
+    for digest in old {
+        assert_eq!(rig.get(&path(APP, digest)).await.ok().cache(), "miss");
+        assert_eq!(rig.get(&path(APP, digest)).await.ok().cache(), "hit");
+    }
+    rig.settle().await;
+    // the disk as the daemon sees it, filled by somebody else
+    let disk = format!("/proc/{}/root{}", rig.daemon.id(), rig.cache().display());
+    let refused = (0..200).find_map(|n| std::fs::write(format!("{disk}/file-{n}"), "").err());
+    assert_eq!(refused.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(rig.get(&path(APP, new)).await.ok().cache(), "miss");
+    assert_eq!(rig.get(&path(APP, new)).await.ok().cache(), "hit", "{}", rig.daemon.log());
 }
