@@ -176,6 +176,12 @@ impl Error {
         }
     }
 
+    /// Whether nobody was asked, because a host is left alone for a while.
+    #[must_use]
+    pub fn is_rest(&self) -> bool {
+        matches!(self, Self::Down { .. })
+    }
+
     /// Why there was no answer, if there was none.
     pub(super) fn cause(&self) -> Option<&SharedError> {
         match self {
@@ -187,7 +193,12 @@ impl Error {
     /// Whether time ran out while waiting for an answer or a connection.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        let Self::Unreachable { source, .. } = self else {
+        matches!(self, Self::Unreachable { .. }) && self.is_silence()
+    }
+
+    /// Whether it is for silence that there is no answer, or none is asked for: who waits for it again, waits long.
+    pub(super) fn is_silence(&self) -> bool {
+        let (Self::Unreachable { source, .. } | Self::Down { source, .. }) = self else {
             return false;
         };
         let mut causes =

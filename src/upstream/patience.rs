@@ -28,11 +28,13 @@ impl Patience {
     }
 
     /// How long to wait before asking again after `error`; `None` when that is of no use or would take too long. What the
-    /// upstream itself asked to wait is waited, or the error stands.
+    /// upstream itself asked to wait is waited, and as long as its host is left alone, or the error stands. A host that was
+    /// silent is not waited for: that would cost everybody who asks the time it is given to answer.
     pub fn pause(&mut self, error: &Error, now: Instant) -> Option<Duration> {
         let told = error.retry_after(SystemTime::now());
         let is_throttled = matches!(error, Error::Refused(refusal) if refusal.status == 429);
-        let is_of_use = error.may_pass() || (is_throttled && told.is_some());
+        let is_rest = error.is_rest() && !error.is_silence();
+        let is_of_use = error.may_pass() || is_rest || (is_throttled && told.is_some());
         if !is_of_use {
             return None;
         }
@@ -54,6 +56,8 @@ pub(super) fn lot() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Arc};
+
     use hyper::StatusCode;
 
     use super::*;
@@ -101,6 +105,22 @@ mod tests {
         }
         // asking again unasked makes it worse
         assert_eq!(Patience::new(Duration::from_secs(10), now).pause(&refused(429, None), now), None);
+    }
+
+    #[test]
+    fn a_host_that_is_left_alone_is_waited_for_unless_it_was_silent() {
+        let now = Instant::now();
+        for (kind, seconds, want) in [
+            (io::ErrorKind::ConnectionRefused, 1, Some(1)),
+            (io::ErrorKind::ConnectionRefused, 11, None),
+            (io::ErrorKind::TimedOut, 1, None),
+        ] {
+            let registry: Registry = "a.example".parse().unwrap();
+            let (host, rest) = (registry.to_string(), Duration::from_secs(seconds));
+            let down = Error::Down { registry, host, failures: 5, rest, source: Arc::new(io::Error::from(kind)) };
+            let pause = Patience::new(Duration::from_secs(10), now).pause(&down, now);
+            assert_eq!(pause, want.map(Duration::from_secs), "{kind} {seconds}");
+        }
     }
 
     #[test]
