@@ -89,10 +89,11 @@ impl Contacts {
     #[must_use]
     pub fn is_due(&self, key: &str, after: Duration, now: SystemTime) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (contact, now, after) = (known.contact(key), seconds(now), after.as_secs().max(1));
-        let is_due = now.saturating_sub(contact.last) >= after && now.saturating_sub(contact.asked) >= after.min(AGAIN);
+        let (now, after) = (seconds(now), after.as_secs().max(1));
+        let Contact { last, asked, .. } = known.contacts.get(key).copied().unwrap_or_default();
+        let is_due = now.saturating_sub(last) >= after && now.saturating_sub(asked) >= after.min(AGAIN);
         if is_due {
-            contact.asked = now;
+            known.contact(key).asked = now;
         }
         is_due
     }
@@ -134,9 +135,6 @@ impl Known {
     fn contact(&mut self, key: &str) -> &mut Contact {
         if self.contacts.len() >= MOST && !self.contacts.contains_key(key) {
             self.contacts.clear();
-        }
-        if !self.contacts.contains_key(key) {
-            self.contacts.insert(key.into(), Contact::default());
         }
         self.contacts.entry(key.into()).or_default()
     }
