@@ -126,7 +126,7 @@ mod tests {
     };
 
     fn tags() -> Tags {
-        let config = config::Cache { revalidate: Duration::from_secs(3600), ..Config::default().cache };
+        let config = config::Cache { revalidate: Duration::from_hours(1), ..Config::default().cache };
         Tags::new(&config)
     }
 

@@ -193,7 +193,7 @@ mod tests {
     fn what_came_to_nothing_is_due_again_in_an_hour_and_is_no_word_of_upstream() {
         let dir = tempfile::tempdir().unwrap();
         let open = || BlobStore::open(dir.path(), Limits::default()).unwrap().contacts();
-        let (contacts, day, start) = (open(), Duration::from_secs(86_400), 1_000_000);
+        let (contacts, day, start) = (open(), Duration::from_hours(24), 1_000_000);
         let due = |now| contacts.is_due("one", day, at(now));
         assert!(due(start));
         contacts.write("one").unwrap();

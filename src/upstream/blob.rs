@@ -86,7 +86,13 @@ impl Upstream {
             Ok(response) if response.status().is_success() => {
                 body(question.repository, response, wanted, Some(storage.url.clone()))
             }
-            Ok(_) => self.blob_anew(question, wanted, range.as_deref()).await,
+            Ok(response) => match self.blob_anew(question, wanted, range.as_deref()).await {
+                // it was asked: that its host is left alone since then tells less
+                Err(error) if error.is_rest() => {
+                    Err(self.no_blob(question.repository, response, Some(&storage.url)).await)
+                }
+                anew => anew,
+            },
             Err(error) if may_have_moved(&error) => {
                 let anew = self.blob_anew(question, wanted, range.as_deref()).await;
                 anew.map_err(|other| {

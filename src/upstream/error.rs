@@ -79,6 +79,11 @@ pub enum Error {
     },
 }
 
+/// A host's answer that it is out of order.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it answered {0}")]
+pub(super) struct OutOfOrder(pub(super) StatusCode);
+
 /// A registry's no, in its own words.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -182,6 +187,11 @@ impl Error {
         matches!(self, Self::Down { .. })
     }
 
+    /// Whether a host is left alone that is there: it did answer, if only that it is out of order.
+    pub(super) fn is_rest_of_one_that_answers(&self) -> bool {
+        matches!(self, Self::Down { source, .. } if (**source).is::<OutOfOrder>())
+    }
+
     /// Why there was no answer, if there was none.
     pub(super) fn cause(&self) -> Option<&SharedError> {
         match self {
@@ -193,12 +203,7 @@ impl Error {
     /// Whether time ran out while waiting for an answer or a connection.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Unreachable { .. }) && self.is_silence()
-    }
-
-    /// Whether it is for silence that there is no answer, or none is asked for: who waits for it again, waits long.
-    pub(super) fn is_silence(&self) -> bool {
-        let (Self::Unreachable { source, .. } | Self::Down { source, .. }) = self else {
+        let Self::Unreachable { source, .. } = self else {
             return false;
         };
         let mut causes =

@@ -12,7 +12,7 @@ use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use tracing::{debug, info, warn};
 
-use super::{Error, Patience, Question, Upstream, breaker::Down, patience};
+use super::{Error, Patience, Question, Upstream, breaker::Down, error::OutOfOrder, patience};
 use crate::{chain::chain, oci::Registry};
 
 impl Upstream {
@@ -84,10 +84,7 @@ impl Upstream {
                 }
                 return Ok(response);
             }
-            Some(Ok(response)) => {
-                let cause = std::io::Error::other(format!("it answered {}", response.status()));
-                (Error::unreachable(registry, &host, cause), Some(response))
-            }
+            Some(Ok(response)) => (Error::unreachable(registry, &host, OutOfOrder(response.status())), Some(response)),
             Some(Err(source)) => (Error::unreachable(registry, &host, source), None),
             None => (Error::silent(registry, &host, self.idle_timeout()), None),
         };
