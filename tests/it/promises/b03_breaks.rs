@@ -1,5 +1,7 @@
 //! Upstream breaks are invisible.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt as _;
 
 use super::{S, blob, body_of, bytes, path};
@@ -96,9 +98,10 @@ async fn b03_several_downloads_wait_for_a_storage_that_is_left_alone() {
     let rig = Rig::start().await;
     let blobs: Vec<_> = (0..4).map(|seed| bytes(seed + 50, 8 * 1024 * 1024)).collect();
     let paths: Vec<_> = blobs.iter().map(|blob| path(APP, &rig.ecr.push_blob(APP, blob.clone()))).collect();
-    // all break off at once, so many fail that the host rests, and so does the first that looks whether it is back
+    // all break off at once, so many fail that the host rests, and the one that looks whether it is back takes its time
     rig.ecr.fault(Rule::on(Listener::S3).nth_range(1, 4).reset_after(MIB));
     rig.ecr.fault(Rule::on(Listener::S3).nth_range(1, 6).status(503));
+    rig.ecr.fault(Rule::on(Listener::S3).once().delay(Duration::from_secs(1)));
     let replies = together(paths.iter().map(|path| rig.get(path))).await;
     for (reply, blob) in replies.into_iter().zip(&blobs) {
         assert!(reply.ok().body.is_ok_and(|body| body == blob), "{}", rig.daemon.log());
