@@ -22,16 +22,31 @@ use crate::upstream::{self, BlobBody, BlobQuestion};
 const FRUITLESS_ATTEMPTS: u32 = 4;
 /// The pause after an attempt that brought bytes; it doubles with each one in a row that brought none.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Clients give up on a body that stands still for longer.
+/// Clients give up on a body that stands still for longer: a host that is left alone is waited for so long in a row.
 const LONGEST_REST: Duration = Duration::from_secs(15);
 /// Of bytes that come fast, readers and the journal are told of so many at once: the most that a daemon that is killed forgets
 /// of what one connection brought.
 const TOGETHER: u64 = 512 * 1024;
 
+/// What brought no byte, since the last one came.
+#[derive(Default)]
+struct InVain {
+    attempts: u32,
+    /// spent waiting for a host that is left alone
+    rested: Duration,
+}
+
 /// Why a piece was not fetched.
 enum Broken {
     Upstream(upstream::Error),
     Disk(io::Error),
+}
+
+impl Broken {
+    /// Whether nobody was asked: that is no attempt.
+    fn is_rest(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.is_rest())
+    }
 }
 
 impl From<upstream::Error> for Broken {
@@ -50,7 +65,7 @@ pub(super) async fn run(download: Arc<Download>) -> Result<(), Error> {
 
 async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
     let (fill, limits) = (&download.fill, &download.shared.limits);
-    let mut fruitless = 0;
+    let mut in_vain = InVain::default();
     loop {
         let registry = &fill.repository.registry;
         let permit = if is_first { limits.one(registry).await } else { limits.one_more(registry) };
@@ -65,11 +80,15 @@ async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
         if piece.start < piece.end {
             download.plan().give_back(&piece);
         }
-        fruitless = if piece.start > before { 0 } else { fruitless + 1 };
+        if piece.start > before {
+            in_vain = InVain::default();
+        } else if outcome.as_ref().is_err_and(|broken| !broken.is_rest()) {
+            in_vain.attempts += 1;
+        }
         match outcome {
             Ok(()) => {}
             Err(Broken::Disk(error)) => return Err(Error::store(error)),
-            Err(Broken::Upstream(error)) => match pause(&error, fruitless, fill.has_bytes()) {
+            Err(Broken::Upstream(error)) => match in_vain.pause(&error, fill.has_bytes()) {
                 None => return Err(Arc::new(error).into()),
                 Some(pause) => {
                     debug!(digest = %fill.digest, at = piece.start, %error, "a download broke off and is taken up again");
@@ -80,15 +99,18 @@ async fn fetch(download: &Arc<Download>, is_first: bool) -> Result<(), Error> {
     }
 }
 
-/// How long to wait before the next attempt; `None` when there is none. A download that has begun waits for a host that is left
-/// alone for a moment: somebody reads what came.
-fn pause(error: &upstream::Error, fruitless: u32, has_begun: bool) -> Option<Duration> {
-    let rest = error.retry_after(SystemTime::now()).filter(|rest| has_begun && *rest <= LONGEST_REST);
-    let pause = match rest {
-        Some(rest) => Some(rest),
-        None => error.may_pass().then(|| FIRST_PAUSE * 2_u32.pow(fruitless)),
-    };
-    pause.filter(|_| fruitless < FRUITLESS_ATTEMPTS)
+impl InVain {
+    /// How long to wait before the next attempt; `None` when there is none. A download that has begun waits for a host that
+    /// is left alone for a moment: somebody reads what came.
+    fn pause(&mut self, error: &upstream::Error, has_begun: bool) -> Option<Duration> {
+        let rest = error.retry_after(SystemTime::now()).filter(|rest| has_begun && *rest <= LONGEST_REST);
+        if error.is_rest() {
+            self.rested += rest?;
+            return rest.filter(|_| self.rested <= LONGEST_REST);
+        }
+        let pause = rest.or_else(|| error.may_pass().then(|| FIRST_PAUSE * 2_u32.pow(self.attempts)));
+        pause.filter(|_| self.attempts < FRUITLESS_ATTEMPTS)
+    }
 }
 
 /// Fetches one piece; `piece` is what is left of it afterwards.

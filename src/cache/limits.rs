@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{config, oci::Registry};
 
+/// Names of registries come from clients: of more than so many, those that nobody waits for are forgotten.
+const MOST_REGISTRIES: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Limits {
     all: Arc<Semaphore>,
@@ -49,7 +52,31 @@ impl Limits {
 
     fn of(&self, registry: &Registry) -> Arc<Semaphore> {
         let mut table = self.of_registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.len() >= MOST_REGISTRIES && !table.contains_key(registry) {
+            // one that is held, or waited for, is counted twice
+            table.retain(|_, connections| Arc::strong_count(connections) > 1);
+        }
         let new = || Arc::new(Semaphore::new(self.per_registry.get()));
         Arc::clone(table.entry(registry.clone()).or_insert_with(new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn any_number_of_names_takes_bounded_room_and_what_is_held_still_counts() {
+        let limits = Limits::new(&Config::default().upstream);
+        let held: Registry = "held.example".parse().unwrap();
+        let first = limits.one(&held).await.unwrap();
+        for number in 0..3 * MOST_REGISTRIES {
+            limits.one_more(&format!("{number}.example").parse().unwrap()).unwrap();
+        }
+        assert!(limits.of_registries.lock().unwrap().len() <= MOST_REGISTRIES);
+        let left = limits.of(&held).available_permits();
+        assert_eq!(left + 1, limits.per_registry.get());
+        drop(first);
     }
 }

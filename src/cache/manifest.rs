@@ -3,7 +3,10 @@
 //! A manifest is checked against its digest before its first byte is served. What is known of a tag is served as stale
 //! only when upstream is out of order: never after a no.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 
@@ -121,14 +124,14 @@ impl Cache {
             let reference = Reference::Digest(answer.descriptor.digest);
             self.once(&ManifestQuestion { reference, ..question.clone() }, false).await
         };
-        match timeout(self.tags.wait(&repository.registry), work).await {
+        match timeout(self.tags.wait(&repository.registry, Instant::now()), work).await {
             Ok(Err(Error::Upstream(error))) if self.may_stand_in(&error) => {
                 tracing::warn!(%repository, %tag, error = chain(&*error), "the last known manifest is served");
             }
             Ok(answer) => return answer,
             // the question goes on, and what comes of it counts for the next
             Err(_) => {
-                self.tags.is_slow(&repository.registry);
+                self.tags.is_slow(&repository.registry, Instant::now());
                 tracing::warn!(%repository, %tag, "upstream is slow; the last known manifest is served");
             }
         }
@@ -207,6 +210,7 @@ impl Cache {
         let answer = match found {
             Ok(found) => self.answer(question, found).await?,
             Err(error) => {
+                // after a 401 or 403 what is known stays: a right that is gone, or is not there yet, says nothing of the tag
                 if error.is_absence() && !self.tags.keep_deleted {
                     self.forget(repository, tag, accept).await;
                 }

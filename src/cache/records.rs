@@ -44,7 +44,7 @@ impl Cache {
         }
     }
 
-    /// A tag that upstream does not know is not served when upstream is gone, either.
+    /// A tag that upstream does not know is not served when upstream is gone, either: to nobody who reads the same types.
     pub(super) async fn forget(&self, repository: &Repository, tag: &Tag, accept: &Accept) {
         self.tags.forget(repository, tag, accept);
         let (store, of) = (self.store.clone(), repository.clone());

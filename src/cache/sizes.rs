@@ -13,6 +13,8 @@ use crate::oci::{Digest, Manifest, Repository};
 
 /// So many blobs are remembered; what is forgotten is asked.
 const MOST: usize = 50_000;
+/// So many blobs of one manifest are told of: more layers than any image has.
+const MOST_TOLD: usize = 200;
 
 #[derive(Debug, Default)]
 pub(super) struct Sizes(Mutex<Known>);
@@ -38,11 +40,20 @@ struct Image {
 struct Named {
     digest: String,
     size: u64,
+    /// where a foreign layer is: seldom in the registry that names it
+    #[serde(default)]
+    urls: serde_json::Value,
+}
+
+impl Named {
+    fn is_foreign(&self) -> bool {
+        self.urls.as_array().is_some_and(|urls| !urls.is_empty())
+    }
 }
 
 impl Sizes {
-    /// Remembers what a manifest of `repository` says. The blobs it names, when they are told for the first time to somebody
-    /// who reads it; cheap after that.
+    /// Remembers what a manifest of `repository` says. The first of the blobs it names that are in the registry, when they are
+    /// told for the first time to somebody who reads it; cheap after that.
     pub(super) fn learn(&self, repository: &Repository, manifest: &Manifest, is_read: bool) -> Vec<(Digest, u64)> {
         let key = (repository.clone(), manifest.descriptor.digest.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).read.get(&key).copied();
@@ -51,18 +62,24 @@ impl Sizes {
         }
         let named = serde_json::from_slice::<Image>(&manifest.bytes).into_iter();
         let named = named.flat_map(|all| all.config.into_iter().chain(all.layers).chain(all.blobs));
-        let named: Vec<(Digest, u64)> = named.filter_map(|blob| Some((blob.digest.parse().ok()?, blob.size))).collect();
+        let named = named.filter_map(|blob| Some((blob.digest.parse().ok()?, blob.size, blob.is_foreign())));
+        let named: Vec<(Digest, u64, bool)> = named.take(MOST).collect();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.blobs.len() + named.len() > MOST || known.read.len() >= MOST {
             *known = Known::default();
         }
-        for (digest, size) in named.iter().take(MOST) {
+        for (digest, size, _) in &named {
             let told = known.blobs.entry(digest.clone()).or_default();
             told.retain(|(of, _)| of != repository);
             told.push((repository.clone(), *size));
         }
         known.read.insert(key, is_read);
-        if is_read { named } else { Vec::new() }
+        drop(known);
+        if !is_read {
+            return Vec::new();
+        }
+        let here = named.into_iter().filter(|(_, _, is_foreign)| !is_foreign);
+        here.take(MOST_TOLD).map(|(digest, size, _)| (digest, size)).collect()
     }
 
     /// The size of a blob, when all who name it agree.
@@ -91,6 +108,27 @@ mod tests {
             "{{\"layers\":[{{\"digest\":\"{digest}\",\"size\":{size},\"more\":{{}}}},{{\"digest\":\"x\",\"size\":1}}]}}"
         );
         Manifest::new(MediaType::new("a/b"), text.into())
+    }
+
+    #[test]
+    fn only_so_many_are_told_of_and_none_that_are_elsewhere() {
+        let (sizes, digest) = (Sizes::default(), |number: u32| Digest::of(&number.to_be_bytes()));
+        let repository = Repository { registry: "a.example".parse().unwrap(), name: "one".parse().unwrap() };
+        let layer = |number| {
+            let urls = match number % 4 {
+                0 => r#","urls":["https://elsewhere.example/"]"#,
+                1 => r#","urls":[]"#,
+                2 => r#","urls":null"#,
+                _ => "",
+            };
+            format!("{{\"digest\":\"{}\",\"size\":5{urls}}}", digest(number))
+        };
+        let layers: Vec<String> = (0..5000).map(layer).collect();
+        let text = format!("{{\"layers\":[{}]}}", layers.join(","));
+        let told = sizes.learn(&repository, &Manifest::new(MediaType::new("a/b"), text.into()), true);
+        let want: Vec<_> = (0..5000).filter(|number| number % 4 > 0).take(MOST_TOLD).map(|n| (digest(n), 5)).collect();
+        assert_eq!(told, want);
+        assert_eq!([0, 4999].map(|number| sizes.of(&digest(number))), [Some(5); 2]);
     }
 
     #[test]

@@ -29,11 +29,15 @@ impl Cache {
     }
 
     async fn ask_once_more(&self, question: &ManifestQuestion, reference: &Reference, key: String) {
-        self.write_contact(key).await;
         let ManifestQuestion { repository, accept, client, .. } = question;
         let asked = self.upstream.manifest(ManifestRequest { repository, reference, accept, client }, None).await;
         match asked {
-            Ok(_) => tracing::debug!(%repository, %reference, "upstream was told that an image is in use"),
+            Ok(_) => {
+                tracing::debug!(%repository, %reference, "upstream was told that an image is in use");
+                if self.contacts.record(&key, SystemTime::now()) {
+                    self.write_contact(key).await;
+                }
+            }
             Err(error) => {
                 let error = chain(&error);
                 tracing::info!(%repository, %reference, error, "upstream could not be told that an image is in use");

@@ -121,6 +121,12 @@ impl Accept {
         &self.0
     }
 
+    /// A short name for these types: a client may name any number of them.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        Digest::of(self.0.as_bytes()).hex()[..16].to_owned()
+    }
+
     /// Whether content of this type answers the request.
     #[must_use]
     pub fn allows(&self, media_type: &MediaType) -> bool {

@@ -17,6 +17,8 @@ use super::BlobStore;
 const FILE: &str = "contacts";
 /// How old a line on disk becomes before the next one is written: the daily question needs it no better.
 const APART: u64 = 60 * 60;
+/// When to ask again, in seconds, if a question came to nothing.
+const AGAIN: u64 = 60 * 60;
 /// What was not spoken of for so long is forgotten.
 const LONGEST: u64 = 90 * 24 * 60 * 60;
 /// So many are worth remembering.
@@ -40,8 +42,11 @@ struct Known {
 /// Seconds since the epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Contact {
+    /// 0 when it never spoke
     last: u64,
     written: u64,
+    /// when it was asked last, whatever came of that
+    asked: u64,
 }
 
 impl BlobStore {
@@ -53,7 +58,7 @@ impl BlobStore {
         let mut known = Known { lines: text.lines().count(), ..Known::default() };
         for (seconds, key) in text.lines().filter_map(|line| line.split_once(' ')) {
             if let Ok(seconds) = seconds.parse() {
-                known.contacts.insert(key.into(), Contact { last: seconds, written: seconds });
+                known.contacts.insert(key.into(), Contact { last: seconds, written: seconds, asked: 0 });
             }
         }
         Contacts { path, known: Mutex::new(known) }
@@ -65,7 +70,8 @@ impl Contacts {
     #[must_use]
     pub fn since(&self, key: &str, now: SystemTime) -> Option<Duration> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.contacts.get(key).map(|contact| Duration::from_secs(seconds(now).saturating_sub(contact.last)))
+        let contact = known.contacts.get(key).filter(|contact| contact.last > 0)?;
+        Some(Duration::from_secs(seconds(now).saturating_sub(contact.last)))
     }
 
     /// Upstream spoke of `key` at `now`. Whether this is to be [written](Self::write).
@@ -73,39 +79,29 @@ impl Contacts {
     pub fn record(&self, key: &str, now: SystemTime) -> bool {
         let now = seconds(now);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contacts.len() >= MOST && !known.contacts.contains_key(key) {
-            known.contacts.clear();
-        }
-        if let Some(contact) = known.contacts.get_mut(key) {
-            contact.last = now;
-            return now.saturating_sub(contact.written) >= APART;
-        }
-        known.contacts.insert(key.into(), Contact { last: now, written: 0 });
-        true
+        let contact = known.contact(key);
+        contact.last = now;
+        contact.written == 0 || now.saturating_sub(contact.written) >= APART
     }
 
-    /// Whether upstream has not spoken of `key` for `after`, by `now`. Who is told so asks upstream: nobody else is told.
+    /// Whether upstream has not spoken of `key` for `after`, by `now`. Who is told so asks upstream: nobody else is told, for
+    /// an hour or for `after`, as if that came to nothing.
     #[must_use]
     pub fn is_due(&self, key: &str, after: Duration, now: SystemTime) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (contact, now) = (known.contacts.get_mut(key), seconds(now));
-        match contact {
-            Some(contact) if now.saturating_sub(contact.last) < after.as_secs().max(1) => false,
-            Some(contact) => {
-                contact.last = now;
-                true
-            }
-            None => {
-                drop(known);
-                self.record(key, UNIX_EPOCH + Duration::from_secs(now))
-            }
+        let (now, after) = (seconds(now), after.as_secs().max(1));
+        let Contact { last, asked, .. } = known.contacts.get(key).copied().unwrap_or_default();
+        let is_due = now.saturating_sub(last) >= after && now.saturating_sub(asked) >= after.min(AGAIN);
+        if is_due {
+            known.contact(key).asked = now;
         }
+        is_due
     }
 
     /// Writes what is known of `key`. Blocks.
     pub fn write(&self, key: &str) -> io::Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(contact) = known.contacts.get_mut(key) else {
+        let Some(contact) = known.contacts.get_mut(key).filter(|contact| contact.last > 0) else {
             return Ok(());
         };
         contact.written = contact.last;
@@ -123,15 +119,24 @@ impl Contacts {
 
     fn rewrite(&self, known: &mut Known) -> io::Result<()> {
         let newest = known.contacts.values().map(|contact| contact.last).max().unwrap_or_default();
-        known.contacts.retain(|_, contact| newest - contact.last < LONGEST);
+        known.contacts.retain(|_, contact| newest.saturating_sub(contact.last.max(contact.asked)) < LONGEST);
         known.lines = known.contacts.len();
         let folder = self.path.parent().ok_or_else(|| io::Error::other("a file without a folder"))?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        for (key, contact) in &known.contacts {
+        for (key, contact) in known.contacts.iter().filter(|(_, contact)| contact.last > 0) {
             writeln!(file, "{} {key}", contact.last)?;
         }
         file.persist(&self.path)?;
         Ok(())
+    }
+}
+
+impl Known {
+    fn contact(&mut self, key: &str) -> &mut Contact {
+        if self.contacts.len() >= MOST && !self.contacts.contains_key(key) {
+            self.contacts.clear();
+        }
+        self.contacts.entry(key.into()).or_default()
     }
 }
 
@@ -182,6 +187,20 @@ mod tests {
         let contacts = BlobStore::open(dir.path(), Limits::default()).unwrap().contacts();
         let due = |now| contacts.is_due("one", Duration::from_secs(20), at(now));
         assert_eq!([due(100), due(100), due(119), due(120), due(120)], [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_due_again_in_an_hour_and_is_no_word_of_upstream() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || BlobStore::open(dir.path(), Limits::default()).unwrap().contacts();
+        let (contacts, day, start) = (open(), Duration::from_hours(24), 1_000_000);
+        let due = |now| contacts.is_due("one", day, at(now));
+        assert!(due(start));
+        contacts.write("one").unwrap();
+        assert_eq!((contacts.since("one", at(start)), open().since("one", at(start))), (None, None));
+        assert_eq!([due(start + AGAIN - 1), due(start + AGAIN), due(start + AGAIN + 1)], [false, true, false]);
+        assert!(contacts.record("one", at(start + AGAIN)));
+        assert_eq!([due(start + 86_399), due(start + AGAIN + 86_400)], [false, true]);
     }
 
     #[test]

@@ -147,13 +147,14 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Forgets what a tag pointed to for clients that accept `accept`.
+    /// Forgets what a tag pointed to for clients that accept `accept`, and all else that they could read: whoever was
+    /// shown it. What they cannot read may well be there.
     pub fn remove_tag(&self, repository: &Repository, tag: &Tag, accept: &Accept) -> io::Result<()> {
-        let (key, accept) = (tag_key(repository, tag), fingerprint(accept));
+        let (key, same) = (tag_key(repository, tag), fingerprint(accept));
         let changing = self.changing();
         let mut record = self.get::<TagRecord>(&key)?.unwrap_or_default();
         let before = record.entries.len();
-        record.entries.retain(|entry| entry.accept != accept);
+        record.entries.retain(|entry| entry.accept != same && !accept.allows(&entry.media_type));
         match record.entries.first() {
             // nothing was known: nothing is written, or asking for what never was would fill the index
             _ if record.entries.len() == before => Ok(()),
@@ -310,7 +311,7 @@ pub(super) fn tag_key(repository: &Repository, tag: &Tag) -> String {
 }
 
 fn fingerprint(accept: &Accept) -> String {
-    Digest::of(accept.as_str().as_bytes()).hex()[..16].to_owned()
+    accept.fingerprint()
 }
 
 fn into_io(error: cacache::Error) -> io::Error {

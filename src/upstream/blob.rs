@@ -12,10 +12,14 @@ use hyper::{
     body::Incoming,
     header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE},
 };
+use tracing::debug;
 use url::Url;
 
-use super::{Error, Question, Upstream, bare_request};
-use crate::oci::{Digest, Registry, Repository};
+use super::{Error, Question, Upstream, bare_request, breaker::PROBED_REST};
+use crate::{
+    chain::chain,
+    oci::{Digest, Registry, Repository},
+};
 
 /// Storage redirects at most once; a pull-through rule of ECR may add one hop.
 const MOST_HOPS: usize = 5;
@@ -65,7 +69,8 @@ impl fmt::Debug for Storage {
 
 impl Upstream {
     /// Starts fetching a blob: the bytes of `wanted`, or all of it. With `known`, the storage is asked at once; if it does
-    /// not want to know any more (a signed URL is over after a while), the registry is asked where the bytes are now.
+    /// not want to know any more (a signed URL is over after a while) or does not answer, the registry is asked where the
+    /// bytes are now.
     pub async fn blob(
         &self,
         question: BlobQuestion<'_>,
@@ -73,17 +78,44 @@ impl Upstream {
         known: Option<&Storage>,
     ) -> Result<BlobBody, Error> {
         let range = wanted.map(range_header);
-        if let Some(storage) = known {
-            let response = self.ask_storage(question.repository, &storage.url, range.as_deref(), storage.etag.as_ref());
-            let response = response.await?;
-            if response.status().is_success() {
-                return body(question.repository, response, wanted, Some(storage.url.clone()));
+        let Some(storage) = known else {
+            return self.blob_anew(question, wanted, range.as_deref()).await;
+        };
+        let response = self.ask_storage(question.repository, &storage.url, range.as_deref(), storage.etag.as_ref());
+        match response.await {
+            Ok(response) if response.status().is_success() => {
+                body(question.repository, response, wanted, Some(storage.url.clone()))
             }
+            Ok(response) => match self.blob_anew(question, wanted, range.as_deref()).await {
+                // it was asked: that its host is left alone since then tells less
+                Err(error) if error.is_rest() => {
+                    Err(self.no_blob(question.repository, response, Some(&storage.url)).await)
+                }
+                anew => anew,
+            },
+            Err(error) if may_have_moved(&error) => {
+                let anew = self.blob_anew(question, wanted, range.as_deref()).await;
+                anew.map_err(|other| {
+                    debug!(digest = %question.digest, error = chain(&other), "the registry tells no other place");
+                    // the storage may be back in a moment
+                    error
+                })
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Asks the registry where the bytes are, and there for them.
+    async fn blob_anew(
+        &self,
+        question: BlobQuestion<'_>,
+        wanted: Option<&Range<u64>>,
+        range: Option<&str>,
+    ) -> Result<BlobBody, Error> {
         let BlobQuestion { repository, digest, client } = question;
         let path = format!("blobs/{digest}");
-        let asked = Question { method: Method::GET, repository, path, accept: None, range: range.as_deref(), client };
-        let (response, url) = self.follow(&asked, range.as_deref()).await?;
+        let asked = Question { method: Method::GET, repository, path, accept: None, range, client };
+        let (response, url) = self.follow(&asked, range).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => body(repository, response, wanted, url),
             // of no bytes there is no first one: a range of nothing cannot be asked for
@@ -184,6 +216,16 @@ impl BlobBody {
                 return Some(Ok(bytes));
             }
         }
+    }
+}
+
+/// Whether a storage that does not answer is worth asking the registry for another place: not each time somebody looks whether
+/// it is back.
+fn may_have_moved(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { .. } => true,
+        Error::Down { rest, .. } => *rest > PROBED_REST,
+        _ => false,
     }
 }
 

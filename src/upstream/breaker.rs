@@ -14,6 +14,8 @@ use super::error::SharedError;
 const FAILURES: u32 = 5;
 /// How long a host is left alone at first; it doubles with each probe that fails.
 const FIRST_REST: Duration = Duration::from_secs(1);
+/// How long to wait, while one question finds out whether it is over, before looking what came of that.
+pub(super) const PROBED_REST: Duration = Duration::from_millis(100);
 /// It is never left alone for longer: who repairs it wants to see that it works.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 /// Names of hosts come from clients: so many are worth remembering.
@@ -94,6 +96,7 @@ impl Breakers {
 impl Resting {
     fn down(&self, failures: u32, now: Instant) -> Down {
         let rest = self.until.saturating_duration_since(now);
+        let rest = if self.is_probed { rest.max(PROBED_REST) } else { rest };
         Down { failures, rest, cause: Arc::clone(&self.cause) }
     }
 }
@@ -189,7 +192,9 @@ mod tests {
         let breakers = down(start);
         let later = start + FIRST_REST;
         let probe = breakers.enter(HOST, later).unwrap();
-        assert!(breakers.enter(HOST, later).is_err() && breakers.down(HOST, later).is_some());
+        // in no time nothing is found out: who is told to wait that long, asks in a circle
+        assert_eq!(breakers.enter(HOST, later).unwrap_err().rest, PROBED_REST);
+        assert_eq!(breakers.down(HOST, later).unwrap().rest, PROBED_REST);
         drop(probe);
         // one that was given up leaves its place to the next
         assert!(breakers.down(HOST, later).is_none());

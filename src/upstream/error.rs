@@ -79,6 +79,11 @@ pub enum Error {
     },
 }
 
+/// A host's answer that it is out of order.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it answered {0}")]
+pub(super) struct OutOfOrder(pub(super) StatusCode);
+
 /// A registry's no, in its own words.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -174,6 +179,17 @@ impl Error {
             Self::Refused(refusal) => refusal.retry_after.as_ref().and_then(|value| wait(value.to_str().ok()?, now)),
             _ => None,
         }
+    }
+
+    /// Whether nobody was asked, because a host is left alone for a while.
+    #[must_use]
+    pub fn is_rest(&self) -> bool {
+        matches!(self, Self::Down { .. })
+    }
+
+    /// Whether a host is left alone that is there: it did answer, if only that it is out of order.
+    pub(super) fn is_rest_of_one_that_answers(&self) -> bool {
+        matches!(self, Self::Down { source, .. } if (**source).is::<OutOfOrder>())
     }
 
     /// Why there was no answer, if there was none.

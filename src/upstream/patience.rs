@@ -28,11 +28,12 @@ impl Patience {
     }
 
     /// How long to wait before asking again after `error`; `None` when that is of no use or would take too long. What the
-    /// upstream itself asked to wait is waited, or the error stands.
+    /// upstream itself asked to wait is waited, or the error stands. So is the time its host is left alone for, if it does
+    /// answer: one that is gone, or silent, keeps nobody waiting but the first who asks.
     pub fn pause(&mut self, error: &Error, now: Instant) -> Option<Duration> {
         let told = error.retry_after(SystemTime::now());
         let is_throttled = matches!(error, Error::Refused(refusal) if refusal.status == 429);
-        let is_of_use = error.may_pass() || (is_throttled && told.is_some());
+        let is_of_use = error.may_pass() || error.is_rest_of_one_that_answers() || (is_throttled && told.is_some());
         if !is_of_use {
             return None;
         }
@@ -54,12 +55,17 @@ pub(super) fn lot() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Arc};
+
     use hyper::StatusCode;
 
     use super::*;
     use crate::{
         oci::{Registry, UpstreamError},
-        upstream::Refusal,
+        upstream::{
+            Refusal,
+            error::{OutOfOrder, SharedError},
+        },
     };
 
     fn refused(status: u16, retry_after: Option<&str>) -> Error {
@@ -101,6 +107,25 @@ mod tests {
         }
         // asking again unasked makes it worse
         assert_eq!(Patience::new(Duration::from_secs(10), now).pause(&refused(429, None), now), None);
+    }
+
+    #[test]
+    fn a_host_that_is_left_alone_is_waited_for_if_it_answers() {
+        let now = Instant::now();
+        let answered = || -> SharedError { Arc::new(OutOfOrder(StatusCode::SERVICE_UNAVAILABLE)) };
+        let failed = |kind: io::ErrorKind| -> SharedError { Arc::new(io::Error::from(kind)) };
+        for (source, seconds, want) in [
+            (answered(), 1, Some(1)),
+            (answered(), 11, None),
+            (failed(io::ErrorKind::ConnectionRefused), 1, None),
+            (failed(io::ErrorKind::TimedOut), 1, None),
+        ] {
+            let registry: Registry = "a.example".parse().unwrap();
+            let (host, rest) = (registry.to_string(), Duration::from_secs(seconds));
+            let down = Error::Down { registry, host, failures: 5, rest, source };
+            let pause = Patience::new(Duration::from_secs(10), now).pause(&down, now);
+            assert_eq!(pause, want.map(Duration::from_secs), "{down:?}");
+        }
     }
 
     #[test]

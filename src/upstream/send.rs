@@ -2,14 +2,17 @@
 //!
 //! Judges answers by their status alone; what they say of the thing that was asked for is for others.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use tracing::{debug, info, warn};
 
-use super::{Error, Patience, Question, Upstream, breaker::Down, patience};
+use super::{Error, Patience, Question, Upstream, breaker::Down, error::OutOfOrder, patience};
 use crate::{chain::chain, oci::Registry};
 
 impl Upstream {
@@ -28,9 +31,15 @@ impl Upstream {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let pause = patience.as_mut().and_then(|patience| patience.pause(&error, Instant::now()));
-            // when it has gone down meanwhile, what happened to this question tells more than that
-            let Some(pause) = pause.filter(|_| self.down(&question.repository.registry).is_none()) else {
+            let down = self.down(&question.repository.registry);
+            let pause = patience.as_mut().and_then(|patience| {
+                let pause = patience.pause(&error, Instant::now())?;
+                // when it has gone down meanwhile, asking is of no use before its rest is over
+                let rest = down.map_or(Some(Duration::ZERO), |down| patience.pause(&down, Instant::now()))?;
+                Some(pause.max(rest))
+            });
+            let Some(pause) = pause else {
+                // what happened to this question tells more than that its host is down
                 return Err(error);
             };
             debug!(registry = %question.repository.registry, path = question.path, %error, ?pause, "asked again");
@@ -75,10 +84,7 @@ impl Upstream {
                 }
                 return Ok(response);
             }
-            Some(Ok(response)) => {
-                let cause = std::io::Error::other(format!("it answered {}", response.status()));
-                (Error::unreachable(registry, &host, cause), Some(response))
-            }
+            Some(Ok(response)) => (Error::unreachable(registry, &host, OutOfOrder(response.status())), Some(response)),
             Some(Err(source)) => (Error::unreachable(registry, &host, source), None),
             None => (Error::silent(registry, &host, self.idle_timeout()), None),
         };

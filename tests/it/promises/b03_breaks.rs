@@ -1,9 +1,13 @@
 //! Upstream breaks are invisible.
 
-use super::{S, blob, body_of, path};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+
+use super::{S, blob, body_of, bytes, path};
 use crate::{
-    fake_ecr::{Action, Listener, Rule},
-    rig::{APP, Rig},
+    fake_ecr::{Action, Knob, Listener, Rule},
+    rig::{APP, Rig, together},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -100,4 +104,33 @@ async fn b03_another_size_of_the_whole_is_refused() {
     rig.daemon.wait_for_log(&format!("a blob of {S} bytes went on as one of {} bytes", S + 1));
     rig.ecr.clear_faults();
     assert!(body_of(&rig, &digest).await == blob(1));
+}
+
+#[tokio::test]
+async fn b03_several_downloads_wait_for_a_storage_that_is_left_alone() {
+    let rig = Rig::start().await;
+    let blobs: Vec<_> = (0..4).map(|seed| bytes(seed + 50, 8 * 1024 * 1024)).collect();
+    let paths: Vec<_> = blobs.iter().map(|blob| path(APP, &rig.ecr.push_blob(APP, blob.clone()))).collect();
+    // all break off at once, so many fail that the host rests, and the one that looks whether it is back takes its time
+    rig.ecr.fault(Rule::on(Listener::S3).nth_range(1, 4).reset_after(MIB));
+    rig.ecr.fault(Rule::on(Listener::S3).nth_range(1, 6).status(503));
+    rig.ecr.fault(Rule::on(Listener::S3).once().delay(Duration::from_secs(1)));
+    let replies = together(paths.iter().map(|path| rig.get(path))).await;
+    for (reply, blob) in replies.into_iter().zip(&blobs) {
+        assert!(reply.ok().body.is_ok_and(|body| body == blob), "{}", rig.daemon.log());
+    }
+}
+
+#[tokio::test]
+async fn b03_a_storage_that_is_gone_is_not_the_only_one() {
+    let rig = Rig::with_upstream("", "idle_timeout = \"1s\"").await;
+    let digest = rig.ecr.push_blob(APP, blob(1));
+    let silent = rig.ecr.fault(Rule::on(Listener::S3).once().hold_after(S as u64 / 2));
+    let body = rig.open("GET", &path(APP, &digest), &[]).await.into_body();
+    silent.reached().await;
+    rig.ecr.fault(Rule::on(Listener::S3).then(Action::CloseBeforeResponse));
+    rig.ecr.set(Knob::InlineBlobs(true));
+    let body = body.collect().await;
+    assert!(body.is_ok_and(|body| body.to_bytes() == blob(1)), "{}", rig.daemon.log());
+    silent.release();
 }

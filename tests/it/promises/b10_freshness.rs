@@ -212,3 +212,26 @@ async fn b10_a_digest_never_waits_for_upstream() {
     assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(rig.upstream(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn b10_what_is_gone_is_gone_for_all_who_read_the_same() {
+    let rig = Rig::with("[cache]\nrevalidate = \"0s\"").await;
+    let pushed = rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    let (one, both) = (pushed.media_type.clone(), format!("{}, text/other", pushed.media_type));
+    let get = |accept: String| {
+        let rig = &rig;
+        async move { rig.request("GET", &path("v1"), &[("accept", &accept)]).await.status.as_u16() }
+    };
+    assert_eq!((get(one.clone()).await, get(both.clone()).await), (200, 200));
+    let gone = rig.ecr.fault(Rule::on(Listener::Registry).registry_error(404, "MANIFEST_UNKNOWN", "gone"));
+    // who reads nothing of that kind was told nothing about it
+    assert_eq!(get("text/other".to_owned()).await, 404);
+    gone.remove();
+    let out_of_order = rig.ecr.fault(Rule::on(Listener::Registry).status(503));
+    assert_eq!((get(one.clone()).await, get(both.clone()).await), (200, 200));
+    out_of_order.remove();
+    rig.ecr.fault(Rule::on(Listener::Registry).registry_error(404, "MANIFEST_UNKNOWN", "gone"));
+    assert_eq!(get(one.clone()).await, 404);
+    rig.ecr.stop_listening();
+    assert_eq!((get(one).await, get(both).await), (502, 502));
+}

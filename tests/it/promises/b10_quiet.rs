@@ -116,3 +116,32 @@ async fn b10_nothing_is_asked_for_when_that_is_off() {
     rig.daemon.wait().await;
     assert_eq!(rig.upstream(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn b10_a_question_that_failed_is_not_the_one_of_the_day() {
+    let mut rig = Rig::start().await;
+    let pushed = rig.ecr.push_image(APP, "v1", Image::linux_amd64());
+    rig.get(&path(&pushed.digest)).await.ok();
+    rig.daemon.kill();
+    // a day ago, as the file of contacts has it
+    let file = rig.cache().join("contacts");
+    let older = |line: &str| {
+        let (seconds, key) = line.split_once(' ').unwrap();
+        format!("{} {key}\n", seconds.parse::<u64>().unwrap() - 86_400)
+    };
+    let text: String = std::fs::read_to_string(&file).unwrap().lines().map(older).collect();
+    std::fs::write(&file, &text).unwrap();
+    rig.restart();
+    let fault = rig.ecr.fault(Rule::on(Listener::Registry).registry_error(429, "TOOMANYREQUESTS", "Rate exceeded"));
+    rig.ecr.clear_requests();
+    serve_until_asked(&rig, &pushed.digest, 1).await;
+    rig.daemon.wait_for_log("upstream could not be told that an image is in use");
+    for _ in 0..20 {
+        rig.get(&path(&pushed.digest)).await.ok();
+    }
+    assert_eq!(gets(&rig, &pushed.digest), 1, "once an hour is enough");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    fault.remove();
+    rig.kill_and_restart();
+    serve_until_asked(&rig, &pushed.digest, 2).await;
+}

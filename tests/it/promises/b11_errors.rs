@@ -162,3 +162,18 @@ async fn b11_a_page_in_the_place_of_a_manifest_is_told_as_that_whatever_its_type
     rig.ecr.fault(Rule::on(Listener::Registry).status(302).set_header("Location", "https://portal.example/"));
     assert_eq!(rig.get(&path("v1")).await.ok().cache(), "stale");
 }
+
+#[tokio::test]
+async fn b11_a_short_burst_of_errors_is_nobodys_concern_however_many_ask() {
+    let rig = Rig::with_upstream("", "retry_for = \"20s\"").await;
+    let tags: Vec<_> = (0..6).map(|number| format!("v{number}")).collect();
+    for (seed, tag) in (0..).zip(&tags) {
+        rig.ecr.push_image(APP, tag, Image::linux_amd64().seed(seed));
+    }
+    // so many that the host is left alone for a while
+    rig.ecr.fault(Rule::on(Listener::Registry).path("/manifests/").nth_range(1, 6).status(503));
+    let paths: Vec<_> = tags.iter().map(|tag| path(tag)).collect();
+    let replies = together(paths.iter().map(|path| rig.get(path))).await;
+    let heard: Vec<_> = replies.iter().map(|reply| reply.status.as_u16()).collect();
+    assert_eq!(heard, [200; 6], "{}", rig.daemon.log());
+}
