@@ -91,6 +91,7 @@ async fn b13_what_is_open_in_flight_or_pinned_survives() {
     let large = vec![99; 96_000_000];
     let opened = format!("/v2/{APP}/blobs/{}", rig.ecr.push_blob(APP, large.clone()));
     rig.get(&opened).await.ok();
+    rig.settle().await;
     let reading = rig.open("GET", &opened, &[]).await;
     assert_eq!(reading.headers()["x-longshore-cache"], "hit");
     let in_flight = rig.ecr.push_blob(APP, vec![98; BLOB]);
