@@ -194,6 +194,8 @@ async fn look<T: Default + Send + 'static>(work: impl FnOnce() -> io::Result<T> 
 }
 
 /// Runs what blocks on the file system where blocking is allowed.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     spawn_blocking(work).await.unwrap_or_else(|died| Err(io::Error::other(died)))
 }

@@ -6,10 +6,9 @@
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::spawn_blocking;
 
 use super::sendfile::{self, Marks};
-use crate::cache::Piece;
+use crate::cache::{Piece, blocking};
 
 /// Below this a copy is cheaper than a mapping and a system call of its own.
 const LEAST_MARKED: u64 = 32 * 1024;
@@ -86,10 +85,6 @@ async fn copy(file: Arc<File>, range: Range<u64>) -> io::Result<Bytes> {
         Ok(bytes.freeze())
     })
     .await
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.unwrap_or_else(|died| Err(io::Error::other(died)))
 }
 
 #[cfg(test)]
